@@ -185,9 +185,10 @@ class Database(NoMapping, Generic[RootT]):
     def close(self) -> None:
         """End all views and close the storage. Changes under way are dropped.
 
-        A :class:`~dobbin_like.exc.UncommittedChangesWarning` tells of those of this thread; other
-        threads are told when they commit. Closing twice is fine; every other use afterwards raises
-        :class:`~dobbin_like.exc.ClosedError`. Objects that were read stay readable.
+        A :class:`~dobbin_like.exc.UncommittedChangesWarning` tells of those of this thread and of
+        threads that have ended; others are told when they commit. Closing twice is fine; every
+        other use afterwards raises :class:`~dobbin_like.exc.ClosedError`. Objects that were read
+        stay readable.
 
         Raises SharedStateChangedError with ``guard="check"``, unless one was raised before; all
         is closed then.
@@ -198,6 +199,8 @@ class Database(NoMapping, Generic[RootT]):
         if self._store.closed:
             return
         pending = self._store.pending() if warns else 0
+        if warns:
+            self._store.note_left()
         try:
             if warns and not self._store.graph.told_of_change:
                 self._store.check_values()
@@ -210,6 +213,8 @@ class Database(NoMapping, Generic[RootT]):
                 self._store.close()
         if pending:
             warn_of_pending(self.storage.path, pending, "closed")
+        if warns:  # Last, and as that before: a warning may be raised as an error.
+            self._store.tell_left()
 
     def __enter__(self) -> Self:
         self._store.check_open()

@@ -40,6 +40,7 @@ from dobbin_like.objects.values.refs import UNSTORED, make_ref, ref_of
 from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.fork import claimed, claims, opened
+from dobbin_like.transactions.lost_changes import tell_left
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.thread_view import ThreadView
 from dobbin_like.warn_outside import warn_outside
@@ -80,9 +81,13 @@ def _warn_at_exit() -> None:
     if os.getpid() != _pid or getattr(sys, "last_value", None) is not None:
         return  # A forked child has what its parent may commit.
     for store in list(_stores):
-        pending = 0 if store.closed else store.pending()
+        if store.closed:
+            continue
+        store.note_left()
+        pending = store.pending()
         if pending:
             warn_of_pending(store.storage.path, pending, "the program ends")
+        store.tell_left()
 
 
 def warn_of_pending(path: str, count: int, what: str) -> None:
@@ -181,6 +186,17 @@ class Store:
             return 0
         manager.tell_lost_changes()
         return manager.pending
+
+    def note_left(self) -> None:
+        """Note what threads had checked out that have ended and are not collected yet."""
+        for manager in self._all_managers():
+            if manager.thread.has_ended():
+                manager.thread.note_left()
+
+    def tell_left(self) -> None:
+        """Warn of what threads had checked out that have ended."""
+        if self.graph.shared.left:
+            tell_left(self.graph.shared.left, self.storage.path)
 
     def close(self) -> None:
         self.publisher.closed = True

@@ -1,4 +1,4 @@
-"""Warnings that show the line of the program which led to them."""
+"""Warnings that show the line of the program which led to them, or none."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def warn_outside(text: str, category: type[Warning]) -> None:
     while frame is not None and str(frame.f_globals.get("__name__")).split(".")[0] in _INSIDE:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, category, stacklevel=level)
+
+
+def warn_nowhere(text: str, category: type[Warning]) -> None:
+    """Issue a warning to which no line that runs now has led: that of another thread has."""
+    warnings.warn(text, category, stacklevel=sys.maxsize)

@@ -769,6 +769,114 @@ def test_a_program_that_ends_with_changes_is_told_what_is_lost(path, end, told):
         assert ("n" in database.root) is ("commit" in end)
 
 
+THREADS = """
+import _thread, os, sys, threading, time, transaction
+from dobbin_like import Database, PersistentDict, checkout
+import gc; gc.disable()
+def change(then=None):
+    checkout(db.root)
+    db.root["n"] = 1
+    if then: then()
+def in_thread(*args):
+    thread = threading.Thread(target=change, args=args, name="worker")
+    thread.start()
+    thread.join()
+db = Database(sys.argv[1])
+db.set_root(PersistentDict())
+transaction.commit()
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("in_thread()", True),
+        ("in_thread()\ngc.collect()", True),
+        ("in_thread()\ngc.collect()\ntransaction.begin()\nos._exit(0)", True),
+        ("in_thread()\ngc.collect()\nwith db.transaction(): os._exit(0)", True),
+        ("in_thread()\ndb.close()\nos._exit(0)", True),
+        ("in_thread()\ngc.collect()\ndb.close()\nos._exit(0)", True),
+        ("in_thread()\nin_thread(transaction.commit)", True),
+        ("in_thread(sys.exit)", True),
+        (
+            "in_thread()\ngc.collect()\n"
+            "if not os.fork(): transaction.begin(); db.close(); os._exit(0)\nos.wait()",
+            True,
+        ),
+        ("in_thread()\nif not os.fork(): db.close(); os._exit(0)\nos.wait()", True),
+        ("in_thread(transaction.commit)\ngc.collect()\ntransaction.begin()", False),
+        ("in_thread(transaction.abort)\ngc.collect()\ntransaction.begin()", False),
+        (
+            "seen = threading.Event()\ndef stay(): seen.set(); threading.Event().wait()\n"
+            "threading.Thread(target=change, args=[stay], daemon=True).start()\n"
+            "seen.wait()\ntransaction.begin()\n",
+            False,
+        ),
+        ("in_thread()\nraise RuntimeError", False),
+    ],
+)
+def test_what_a_thread_has_not_committed_is_told_once_when_it_is_gone(path, end, told):
+    command = [sys.executable, "-c", THREADS.format(end=end), str(path)]
+    done = run(command, capture_output=True, text=True, env=python_path())
+
+    text = f"UncommittedChangesWarning: {path}: the thread 'worker' has ended with changes"
+    assert done.stderr.count(text) == told
+    assert done.stderr.count("(PersistentDict oid 0 checked out)") == told
+    assert done.stderr.count("Warning") == told
+
+
+def test_the_first_object_and_how_many_more_a_thread_had_are_told(database):
+    database.set_root(PersistentDict(a=Thing(x=1), b=Thing(x=2)))
+    transaction.commit()
+
+    def leave():
+        root = database.root
+        checkout(root["b"])
+        checkout(root["a"])
+
+    for _ in range(3):
+        in_thread(leave)
+    gc.collect()
+
+    text = r"\(Thing oid \d+ and 1 more checked out\); they are lost; so have 2 others"
+    with pytest.warns(UncommittedChangesWarning, match=text) as told:
+        transaction.begin()
+    assert len(told) == 1
+
+
+def test_thread_after_thread_that_ends_with_changes_is_told_together(path):
+    def leave():
+        in_thread(lambda: checkout(database.root))
+        gc.collect()
+
+    with Database(path) as database:
+        database.set_root(PersistentDict())
+        transaction.commit()
+        leave()
+        with pytest.warns(UncommittedChangesWarning):
+            transaction.begin()
+        for _ in range(3):
+            leave()
+            transaction.begin()
+        transaction.abort()
+        with pytest.warns(UncommittedChangesWarning, match="so have 2 others") as told:
+            database.close()
+    assert len(told) == 1
+
+
+def test_an_abort_does_not_tell_of_others(database):
+    """The warning may be raised as an error."""
+    database.set_root(PersistentDict())
+    transaction.commit()
+    in_thread(lambda: checkout(database.root))
+    gc.collect()
+    transaction.abort()
+    transaction.commit()
+    with pytest.warns(UncommittedChangesWarning):
+        transaction.begin()
+
+
 def test_close_after_a_commit_or_abort_says_nothing(path):
     with Database(path) as database:
         database.set_root(Thing(x=1))
@@ -858,7 +966,8 @@ def test_threads_that_have_ended_leave_nothing_behind(database, thing):
     for _ in range(5):
         in_thread(use)
     gc.collect()
-    transaction.begin()
+    with pytest.warns(UncommittedChangesWarning, match="has ended with changes"):
+        transaction.begin()
     transaction.begin()
 
     assert thing.x == 1

@@ -357,6 +357,7 @@ def test_a_thread_is_told_that_a_checkout_is_of_another_one(database, place):
     assert not in_thread(refused)
 
 
+@pytest.mark.filterwarnings("ignore:.* has ended with changes")
 def test_a_value_read_before_the_checkout_is_not_said_to_be_of_another_thread(database):
     with database.transaction():
         database.set_root(PersistentDict(lines=[]))

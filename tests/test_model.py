@@ -37,6 +37,9 @@ from tests.helpers.steps import in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# Threads end in the middle of what they change, which warns.
+pytestmark = pytest.mark.filterwarnings("ignore:.* has ended with changes")
+
 TIMEOUT_SECONDS = 60.0
 MISSING = "<missing>"
 DEFAULT_X = -1

@@ -54,6 +54,7 @@ STRIDE = 7 if os.environ.get("HYPOTHESIS_PROFILE") == "quick" else 1
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.* has ended with changes")  # As threads that die do.
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_no_reader_ever_sees_half_a_transaction(path: Path, scenario: Any) -> None:
     figures = stress.run(scenario, path, SECONDS)

@@ -104,7 +104,7 @@ def test_a_module_of_the_package_is_passed_over_wherever_its_file_is() -> None:
     assert [told.filename for told in caught] == [__file__]
 
 
-def test_every_warning_is_issued_by_the_one_function() -> None:
+def test_every_warning_is_issued_by_the_one_module() -> None:
     found = [
         path.name
         for path in Path(dobbin_like.__file__).parent.rglob("*.py")
@@ -113,4 +113,4 @@ def test_every_warning_is_issued_by_the_one_function() -> None:
         if isinstance(node.value, ast.Name) and node.value.id == "warnings"
     ]
 
-    assert found == ["warn_outside.py"]
+    assert set(found) == {"warn_outside.py"}

@@ -69,8 +69,8 @@ class UncommittedChangesError(UsageError, RuntimeError):
 class UncommittedChangesWarning(UserWarning):
     """There are changes not committed nor aborted when nobody is likely to do that any more.
 
-    A database was closed, the program or a test has ended, or the block of a task that has asked
-    the thread which has them; or a generator was dropped in whose block they were made.
+    A database was closed, the program, a thread or a test has ended, or the block of a task that
+    has asked the thread which has them; or a generator was dropped in whose block they were made.
     """
 
     __module__ = HOME

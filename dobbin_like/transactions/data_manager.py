@@ -444,8 +444,12 @@ class DataManager:
 
 
 def uncommitted_in(transaction: Any) -> UncommittedChangesError | None:
-    """Return what tells of changes in *transaction*, of one database; None: there are none."""
+    """Return what tells of changes in *transaction*, of one database; None: there are none.
+
+    Who asks warns of them. They are not told once more when the thread ends.
+    """
     for each in getattr(transaction, "_resources", ()):  # There is no public way to ask.
         if isinstance(each, DataManager) and each.pending:
+            each.thread.is_told = True
             return each.uncommitted()
     return None

@@ -1,18 +1,24 @@
-"""Changes that come too late: in a list of a working copy, after the transaction has ended.
+"""Changes that are lost: in a list of a working copy, after the transaction has ended.
 
 A working copy has ordinary lists, dicts and sets, which a program can keep. After the commit or
 the abort, they belong to nobody: what is changed in them is not stored. That can't be refused, but
 told by the next commit of the thread.
+
+And those of a thread that has ended before it has committed them. They are told by who begins a
+transaction next, or closes the database.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from collections import deque
 from collections.abc import Iterable
 from operator import is_
 from typing import Any, Final, NamedTuple
 
-from dobbin_like.exc import LostChangeWarning
+from dobbin_like.exc import LostChangeWarning, UncommittedChangesWarning
+from dobbin_like.objects.faces.view import Left
 from dobbin_like.objects.faces.working_copy import WorkingCopy, Written, containers_of
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.values.declared import declared_parts, declares_parts, is_named_tuple
@@ -30,7 +36,7 @@ from dobbin_like.objects.values.value_kinds import (
     TUPLE,
     base_of,
 )
-from dobbin_like.warn_outside import warn_outside
+from dobbin_like.warn_outside import warn_nowhere, warn_outside
 
 
 def _own_references() -> int:
@@ -169,3 +175,33 @@ def _is_same_part(part: Any, stored: Any) -> bool:
     if kind <= REFERENCE:
         return part is stored or (type(part) is type(stored) and bool(part == stored))
     return kind == KINDS[type(stored)]
+
+
+def tell_left(left: deque[Left], path: str) -> None:
+    """Warn, once for all of them, of what those had checked out who are gone. Empties *left*.
+
+    Requires: No lock is held.
+    """
+    gone: list[Left] = []
+    while left:
+        try:
+            gone.append(left.popleft())
+        except IndexError:  # Another thread tells of it.
+            break
+    here = os.getpid()
+    gone = [each for each in gone if each.process == here]
+    if not gone:
+        return
+    first = gone[0]
+    owner = owner_of(first.ref)
+    lives = owner is not None and owner() is not None
+    what = describe(owner) if lives else f"{first.class_name} oid {first.ref.oid}"
+    if first.objects > 1:
+        what += f" and {first.objects - 1:,} more"
+    others = f"; so have {len(gone) - 1:,} others" if len(gone) > 1 else ""
+    text = (
+        f"{path}: {first.who} has ended with changes that were neither committed nor aborted "
+        f"({what} checked out); they are lost{others}; commit them there, or make them in a "
+        "block: with db.transaction()"
+    )
+    warn_nowhere(text, UncommittedChangesWarning)

@@ -6,7 +6,10 @@ What the thread changes, and how that is committed: :mod:`.data_manager`.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import threading
+import time
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +20,7 @@ from zope.interface import implementer
 
 from dobbin_like.exc import BlockError, ClosedError
 from dobbin_like.objects.faces.base import seal
-from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.faces.view import Left, View
 from dobbin_like.objects.values.here import (
     OpenedObjects,
     Scope,
@@ -26,11 +29,15 @@ from dobbin_like.objects.values.here import (
     scope_of_context,
 )
 from dobbin_like.transactions.in_commit import COMMITTING, refuse_second_commit
+from dobbin_like.transactions.lost_changes import tell_left
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.savepoint import note_new_objects
 
 _DECIDING = ("tpc_vote", "_finish")
 """Methods of the data manager from whose start to whose end nothing is taken back."""
+
+_TELL_SECONDS: Final = 60.0
+"""For so long, nobody is told of more threads that have ended with changes, but by close()."""
 
 _OF_THREAD: Final = (
     "commit(), abort() and begin() of its manager end the transaction of the thread, not that of "
@@ -78,13 +85,40 @@ class ThreadView:
         note_new_objects(transaction_manager, self.opened, self._shared.lock)
         self.committing = False
         self.ends_with_block: bool = False  # The transaction: a block of this database does.
+        self.life: weakref.ref[Any] | None = None  # That of the thread; None: of a task.
         self._is_of_task = scope is not None
+        name = threading.current_thread().name
+        self._who = "a task" if self._is_of_task else f"the thread {name!r}"
+        self._pid = os.getpid()
+        self.is_told: bool = False  # Of what it leaves, somebody is, or will be.
 
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
         view = getattr(self, "view", None)  # None: an interrupt came while this was made.
         if view is not None and view.in_use():
-            self._shared.retire_view(view)
+            try:
+                if not sys.is_finalizing():
+                    self.note_left()
+            finally:
+                self._shared.retire_view(view)
+
+    def note_left(self) -> None:
+        """Note what is checked out, for who begins or closes next: nobody can commit it any more.
+
+        From a finalizer, too: in any thread, at any line, with any lock held. So it takes no lock,
+        runs no code of others, and warns of nothing.
+        """
+        copies = [*self.view.working.values()]
+        # In a forked child, it is the business of the parent.
+        if copies and self._pid == os.getpid() and not self.is_told:
+            self.is_told = True
+            first = copies[0]
+            about = type(first.obj).__name__, first.ref, len(copies)
+            self._shared.left.append(Left(self._pid, self._who, *about))
+
+    def has_ended(self) -> bool:
+        """Tell whether its thread has."""
+        return self.life is not None and self.life() is None
 
     # -- what a transaction manager calls ------------------------------------
 
@@ -112,15 +146,28 @@ class ThreadView:
                 publisher.drop_generations()
         except ClosedError:  # by its owner: the next use of the database raises it
             return
-        if view.active and view.tid == self._shared.tid and not (view.working or view.kept):
-            return  # Nothing happened since: the snapshot is the newest.
-        if not (self.committing and self.is_deciding()):
-            shared = self._shared
+        shared = self._shared
+        if view.active and view.tid == shared.tid and not (view.working or view.kept):
+            pass  # Nothing happened since: the snapshot is the newest.
+        elif not (self.committing and self.is_deciding()):
             with shared.lock:
                 shared.begin_under_lock(view)
                 view.lapsed = None  # Another thread may have let it lapse since it was not.
             if news:
                 publisher.old_snapshots.look()
+        # Not at the end of another one, nor when the thread has just come to use the database: a
+        # warning may be raised as an error.
+        if shared.left and transaction is not None and self.life is not None:
+            self._tell_left()
+
+    def _tell_left(self) -> None:
+        shared, now = self._shared, time.monotonic()
+        if now < shared.tell_left_at or self.committing:
+            return
+        # In a signal handler or a finalizer, a lock may be held. There is no public way to ask.
+        if not (self._publisher.publishing or shared.lock._is_owned()):  # type: ignore[attr-defined]  # noqa: SLF001
+            shared.tell_left_at = now + _TELL_SECONDS
+            tell_left(shared.left, self._storage.path)
 
     def afterCompletion(self, transaction: Any) -> None:  # noqa: N802
         """End the view. Without explicit begins and blocks, the next one begins here.
@@ -142,7 +189,7 @@ class ThreadView:
             self.ends_with_block = False
             self._shared.end_view(view)
         elif transaction.status != "Committed":
-            self.newTransaction(transaction)
+            self.newTransaction(None)
         elif view.active and view.tid == self._shared.tid and not (view.working or view.kept):
             pass
         elif not self.is_deciding():

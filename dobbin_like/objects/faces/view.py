@@ -14,11 +14,11 @@ A version is visible in a snapshot if it is the newest one not younger than the 
 from __future__ import annotations
 
 from threading import get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
 from dobbin_like.ids import Tid
 from dobbin_like.objects.faces.working_copy import WorkingCopy
-from dobbin_like.objects.values.refs import Mask, State
+from dobbin_like.objects.values.refs import Mask, ObjectRef, State
 from dobbin_like.processes.threads import RunTime
 
 Version = tuple[Tid, "State | None"]
@@ -91,6 +91,16 @@ class View:
             if id(obj) not in self.working:
                 pop(id(obj), None)
         self.kept.clear()
+
+
+class Left(NamedTuple):
+    """What somebody who is gone had checked out: the first object, which may be gone as well."""
+
+    process: int
+    who: str
+    class_name: str
+    ref: ObjectRef
+    objects: int
 
 
 class Horizon:

@@ -24,7 +24,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.objects.faces.view import Horizon, View
+from dobbin_like.objects.faces.view import Horizon, Left, View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.cache import Cache
 from dobbin_like.objects.graph.counts import Counts
@@ -43,6 +43,9 @@ from dobbin_like.processes.interrupts import finish_despite_interrupts, reentran
 
 _IDLE_SECONDS: Final = 1.0
 """A thread that ended its transaction and does not run for so long while others commit is idle."""
+
+_MOST_LEFT: Final = 10_000
+"""Threads that have ended, until the next begins a transaction."""
 
 
 class Publication(NamedTuple):
@@ -75,6 +78,9 @@ class SharedState:
         self._look_at = 0.0  # By the clock: when to look for idle threads again.
         # Filled by finalizers, which must not wait for a lock.
         self._retired: deque[View] = deque()
+        # To be told by who holds no lock, and when: a program may let thread after thread end so.
+        self.left: deque[Left] = deque(maxlen=_MOST_LEFT)
+        self.tell_left_at = 0.0
 
     def _end_retired(self) -> None:
         while self._retired:

@@ -8,6 +8,7 @@ is only used if the object is still as it was.
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import Any, Final
 
 from dobbin_like.contract import Storage, StoredVersion
@@ -59,6 +60,16 @@ class Local(threading.local):
             scope.managers[self] = manager
         else:
             self.of_thread = manager
+            if manager is not None:
+                # It ends with the thread at once; the manager may be part of a cycle.
+                self.life = _Life()
+                manager.thread.life = weakref.ref(self.life)
+
+
+class _Life:
+    """There as long as its thread."""
+
+    __slots__ = ("__weakref__",)
 
 
 class Resolver:
