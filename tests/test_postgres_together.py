@@ -29,7 +29,7 @@ from tests.helpers import processes
 from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS
 from tests.helpers.interrupts import interrupted
 from tests.helpers.postgres_logs import in_another_process
-from tests.helpers.postgres_server import missing
+from tests.helpers.postgres_server import missing, new_schema
 from tests.helpers.stops import Steps
 from tests.helpers.things import Thing
 
@@ -593,6 +593,43 @@ def test_who_waits_for_a_transaction_that_is_overtaken_goes_on(opened):
         assert not threads[number].is_alive()
     with opened().reading() as root:
         assert (root["counter"].value, root["other"]) == (3, 1)
+
+
+def test_transactions_over_two_databases_do_not_wait_for_each_other(server, pool):
+    """Another process commits to one of them while one thread has gathered what it stores."""
+    # The thread took its lock again, behind that of the other database: both waited for ever.
+    with contextlib.ExitStack() as ends:
+
+        def open_it(schema):
+            log = PostgresLog(server.dsn(), schema=schema, lock_timeout=5)
+            return ends.enter_context(Database(log))
+
+        databases = [open_it(new_schema()) for _ in range(2)]
+        databases.sort(key=lambda database: database.storage.sort_key)
+        for database in databases:
+            database.run(lambda database=database: database.set_root(PersistentDict()))
+        other = open_it(databases[0].storage._options["schema"])
+        ends.enter_context(in_another_process(other.storage))
+
+        def add_to_both(key):
+            with transaction.manager:
+                for database in databases:
+                    checkout(database.root)
+                    database.root[key] = 1
+
+        stop = Steps(VOTES)
+        thread = stop.start(lambda: add_to_both("one"))
+        running = [pool.submit(add, other, "other"), pool.submit(add_to_both, "two")]
+        wait(running, 0.2)
+        stop.go()
+        thread.join(WAIT_SECONDS)
+        for one in running:
+            one.result(WAIT_SECONDS)
+        transaction.begin()
+        assert [sorted(database.root) for database in databases] == [
+            ["one", "other", "two"],
+            ["one", "two"],
+        ]
 
 
 def test_what_a_thread_has_committed_it_sees_at_once(opened):

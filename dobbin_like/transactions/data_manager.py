@@ -192,8 +192,11 @@ class DataManager:
             get_ready(self._graph)
         self._refused = False
         if not (self._early and self._storage.held):
+            # With several, all keep the others out, in the same order everywhere: who is overtaken
+            # would take its lock again behind those that it holds.
+            settled = is_distant(self._storage) and not _is_alone(transaction)
             try:
-                acquire(self._publisher, settled=False)
+                acquire(self._publisher, settled=settled)
             except SelfWaitError:
                 self._refused = self._state.phase is IDLE
                 raise
@@ -234,11 +237,9 @@ class DataManager:
         """
         changes, storage = self._changes, self._storage
         assert changes is not None, "tpc_vote without commit"
-        # There is no public way to ask; unknown means there may be others.
-        is_alone = len(getattr(transaction, "_resources", ())) == 1
         if not changes.entries:
             if is_distant(storage):
-                self._look_for_conflicts(is_alone=is_alone)
+                self._look_for_conflicts()
             return
         if storage.unseen:
             self._conflicts.refuse_stored_again(changes)
@@ -250,7 +251,7 @@ class DataManager:
             self._publisher.publish, changes=changes, view=self.view
         )
         try:
-            if not is_alone:
+            if not _is_alone(transaction):
                 self._state.made = storage.prepare(
                     tid, changes.entries, classes.new, classes.new_shapes, **self._annotations
                 )
@@ -275,14 +276,8 @@ class DataManager:
         except BaseException as error:  # noqa: BLE001  raised later, or by this
             self._hold_if_committed(transaction, error)
 
-    def _look_for_conflicts(self, *, is_alone: bool) -> None:
-        """Find conflicts of who depends on others and stores nothing: no append finds them.
-
-        Until others who take part have decided, too, nobody may come between.
-        """
-        if not is_alone:
-            self._storage.release()
-            acquire(self._publisher)
+    def _look_for_conflicts(self) -> None:
+        """Find conflicts of who depends on others and stores nothing: no append finds them."""
         self._publisher.catch_up()
         self._conflicts.find(self.new_root)
 
@@ -441,6 +436,12 @@ class DataManager:
         if self.new_root is not None and new_root is None:
             self.new_root[1].jar = None  # it belongs to no database again
         self.new_root = new_root
+
+
+def _is_alone(transaction: Any) -> bool:
+    """Return whether nobody else takes part in a transaction; False: there may be others."""
+    # There is no public way to ask.
+    return len(getattr(transaction, "_resources", ())) == 1
 
 
 def uncommitted_in(transaction: Any) -> UncommittedChangesError | None:
