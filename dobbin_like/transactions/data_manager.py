@@ -87,6 +87,7 @@ class DataManager:
     def __init__(self, publisher: Publisher, thread: ThreadView) -> None:
         self._publisher = publisher
         self._storage = publisher.storage
+        self._is_distant = is_distant(publisher.storage)
         self._graph = publisher.graph
         self._shared = publisher.graph.shared
         self.thread = thread
@@ -194,7 +195,7 @@ class DataManager:
         if not (self._early and self._storage.held):
             # With several, all keep the others out, in the same order everywhere: who is overtaken
             # would take its lock again behind those that it holds.
-            settled = is_distant(self._storage) and not _is_alone(transaction)
+            settled = self._is_distant and not _is_alone(transaction)
             try:
                 acquire(self._publisher, settled=settled)
             except SelfWaitError:
@@ -238,7 +239,7 @@ class DataManager:
         changes, storage = self._changes, self._storage
         assert changes is not None, "tpc_vote without commit"
         if not changes.entries:
-            if is_distant(storage):
+            if self._is_distant:
                 self._look_for_conflicts()
             return
         if storage.unseen:
@@ -251,7 +252,8 @@ class DataManager:
             self._publisher.publish, changes=changes, view=self.view
         )
         try:
-            if not _is_alone(transaction):
+            # As _is_alone() does, without a call.
+            if len(getattr(transaction, "_resources", ())) != 1:
                 self._state.made = storage.prepare(
                     tid, changes.entries, classes.new, classes.new_shapes, **self._annotations
                 )
