@@ -160,5 +160,5 @@ def dobbin() -> None:
     """Inspect and maintain object databases of dobbin_like, and run a demo.
 
     No class of the program that wrote a log is needed to look at it. Exit codes: 0 success, 1
-    problems found, 2 usage error, 130 stopped by Ctrl-C.
+    problems found, 2 usage error, 130 stopped by Ctrl-C before its end.
     """
