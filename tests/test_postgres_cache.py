@@ -362,6 +362,15 @@ def test_a_device_is_not_replaced(opened, states, cache):
     assert cache.is_symlink()
 
 
+def test_a_cache_that_is_made_anew_is_where_its_link_leads(opened, states, cache, tmp_path):
+    with opened(path=tmp_path / "elsewhere", schema="other") as log:
+        commit(log, {0: b"other"})
+    cache.symlink_to(tmp_path / "elsewhere")
+    opened().close()
+    assert cache.is_symlink()
+    assert (tmp_path / "elsewhere").stat().st_size > 5000
+
+
 # -- several processes -----------------------------------------------------------------------
 
 

@@ -150,11 +150,13 @@ class Cache:
             self.unlock()
 
     def _replace(self) -> None:
-        fd, name = tempfile.mkstemp(prefix=f"{self.path}.", dir=Path(self.path).parent)
+        # Where links lead to: a link stays one.
+        place = os.path.realpath(self.path)
+        fd, name = tempfile.mkstemp(prefix=f"{place}.", dir=Path(place).parent)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             os.write(fd, self._head)
-            os.replace(name, self.path)  # noqa: PTH105
+            os.replace(name, place)  # noqa: PTH105
         except BaseException:
             os.close(fd)
             with contextlib.suppress(FileNotFoundError):
