@@ -5,7 +5,7 @@ So it is when the base of a class was changed after the state was stored.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from dobbin_like.exc import ChangedBaseError
 from dobbin_like.ids import Oid
@@ -42,8 +42,8 @@ class NoItems:
     """
 
     __slots__ = ("_found", "_name", "_oid")
-    __hash__ = None  # type: ignore[assignment]
-    _p_immutable = True  # It is shared as it is.
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
+    _p_immutable: ClassVar[bool] = True  # It is shared as it is.
 
     def __init__(self, class_name: str, oid: Oid, state: State) -> None:
         self._name, self._oid = class_name, oid
@@ -59,8 +59,9 @@ class NoItems:
         found, expected = f"the attributes {self._found}", "_items, of a collection"
         raise ChangedBaseError(self._name, self._oid, found, expected)
 
-    __getattr__ = __getitem__ = __setitem__ = __delitem__ = __reduce_ex__ = _refuse
-    __len__ = __iter__ = __reversed__ = __contains__ = _refuse
+
+for _name in "contains delitem getattr getitem iter len reduce_ex reversed setitem".split():
+    setattr(NoItems, f"__{_name}__", NoItems._refuse)  # noqa: SLF001
 
 
 def check_items(cls: Any, ref: Any, state: State, name: str) -> None:

@@ -80,7 +80,7 @@ class SharedState:
         self._retired: deque[View] = deque()
         # To be told by who holds no lock, and when: a program may let thread after thread end so.
         self.left: deque[Left] = deque(maxlen=_MOST_LEFT)
-        self.tell_left_at = 0.0
+        self.tell_left_at: float = 0.0
 
     def _end_retired(self) -> None:
         while self._retired:

@@ -62,7 +62,7 @@ class Local(threading.local):
             self.of_thread = manager
             if manager is not None:
                 # It ends with the thread at once; the manager may be part of a cycle.
-                self.life = _Life()
+                self.life: _Life = _Life()
                 manager.thread.life = weakref.ref(self.life)
 
 
