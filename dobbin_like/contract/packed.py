@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from dobbin_like.contract.storage import Storage
+from dobbin_like.contract.stored import StoredVersion
 from dobbin_like.ids import Oid, Tid
 
 
@@ -50,6 +51,13 @@ class PackedStorage(Storage, Protocol):
 
         It is asked for every object that a commit refers to: it costs no more than a small read
         now and then. Raises what reading does.
+        """
+
+    def load_dropped(self, oid: Oid, at: Tid) -> StoredVersion | None:
+        """Return the version as of *at* of an object that a pack has dropped, if it is kept.
+
+        Nothing led to the object by then, so that no snapshot needs it; who goes on from *at* by
+        itself may take it up again. Raises what reading does.
         """
 
     def place_of(self, oid: Oid) -> int:

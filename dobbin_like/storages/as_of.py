@@ -152,7 +152,8 @@ class AsOf:
 
     def _take_present(self, base: Storage) -> None:
         """Take what the base has now; again, if it was just changing."""
-        self._load_dropped = getattr(base, "load_dropped", None)
+        if is_packed(base):
+            self._load_dropped = base.load_dropped
         for _ in range(_ATTEMPTS):
             # What is being applied counts as news until all of it is.
             still = not base.has_news()

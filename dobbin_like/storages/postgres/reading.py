@@ -271,6 +271,9 @@ class ReadablePostgres(Applied[PostgresTransaction]):
         """Return a number in the order of the table."""
         return oid + 1 if 0 <= oid < self.next_oid else 0
 
+    def load_dropped(self, oid: Oid, at: Tid) -> StoredVersion | None:
+        return None  # What a pack keeps, load() finds.
+
     def is_dropped(self, oid: Oid) -> bool:
         return self._existing.is_dropped(oid)
 
