@@ -23,6 +23,7 @@ from dobbin_like import (
     Database,
     JobQueue,
     MemoryLog,
+    Persistent,
     PersistentDict,
     TransactionLog,
     checkout,
@@ -463,11 +464,18 @@ def test_the_child_of_a_fork_in_a_block_takes_nothing_from_the_parent(db, path):
 # -- blocks in blocks -----------------------------------------------------------------------
 
 
+class Part(Persistent):
+    """Of few attributes: a class remembers so many sets of names as most have."""
+
+    def __init__(self, n, of):
+        self.n, self.of = n, of
+
+
 def test_a_savepoint_copies_no_values_that_can_not_be_changed(db, monkeypatch):
     # It pickled each state that was checked out: thousands of blocks took minutes.
     with db.transaction() as root:
         checkout(root)
-        root["things"] = [Thing(n=n, of=root) for n in range(5)]
+        root["things"] = [Part(n, root) for n in range(5)]
 
     def refuse(_):
         raise AssertionError

@@ -16,7 +16,7 @@ import pytest
 from dobbin_like.cli.text import safe
 from dobbin_like.cli.values import Values, to_json
 from dobbin_like.ids import Oid
-from dobbin_like.objects.codec.makers import maker_of
+from dobbin_like.objects.codec.instances.makers import maker_of
 from dobbin_like.objects.codec.stand_in import make_stand_in, stand_in_member
 from dobbin_like.objects.codec.state_reader import Reference
 

@@ -145,14 +145,16 @@ HOUSE = {
     "objects.codec": Room(
         "ground  objects.values  objects.deltas  objects.faces",
         (
-            "objects.codec  objects.codec.instructions  objects.codec.makers  "
-            "objects.codec.policy  objects.codec.refused  objects.codec.refused.instead  "
-            "objects.codec.stand_in  objects.codec.versions",
+            "objects.codec  objects.codec.instances  objects.codec.instances.fields  "
+            "objects.codec.instructions  objects.codec.policy  objects.codec.refused  "
+            "objects.codec.refused.instead  objects.codec.stand_in  objects.codec.versions",
+            "objects.codec.instances.makers",
             "objects.codec.classes",
             "objects.codec.serialize",
+            "objects.codec.rebuild",
             "objects.codec.refused.culprit  objects.codec.shown  objects.codec.shown.long_list "
             "objects.codec.shown.preview",
-            "objects.codec.rebuild  objects.codec.references  objects.codec.state_reader",
+            "objects.codec.references  objects.codec.state_reader",
             "objects.codec.state_writer  objects.codec.stream_keys",
             "objects.codec.delta_base",
         ),

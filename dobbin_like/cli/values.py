@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from dobbin_like.cli.text import LIMIT, class_text
-from dobbin_like.objects.codec.makers import MakerMeta
+from dobbin_like.objects.codec.instances.makers import MakerMeta
 from dobbin_like.objects.codec.shown.preview import Cut
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta
 from dobbin_like.objects.codec.state_reader import Reference

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from dobbin_like.objects.codec.makers import make_array
+from dobbin_like.objects.codec.instances.makers import make_array
 from dobbin_like.objects.codec.state_writer import ClassName, StateWriter
 
 _HOWS: Final = ("call", "new", "member")

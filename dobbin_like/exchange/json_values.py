@@ -21,7 +21,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from dobbin_like.objects.codec.makers import MakerMeta
+from dobbin_like.objects.codec.instances.makers import MakerMeta
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta
 from dobbin_like.objects.codec.state_reader import Reference
 

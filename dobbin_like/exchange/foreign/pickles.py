@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 from dobbin_like.exchange.foreign.mapping import Mapping
-from dobbin_like.objects.codec.makers import make_array, maker_of
+from dobbin_like.objects.codec.instances.makers import make_array, maker_of
 from dobbin_like.objects.codec.policy import VALUE_TYPES
 from dobbin_like.objects.codec.stand_in import StandIn
 from dobbin_like.objects.codec.state_writer import ClassName, StateWriter

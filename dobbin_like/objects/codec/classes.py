@@ -16,7 +16,7 @@ from dobbin_like.contract import Names
 from dobbin_like.exc import IntegrityError, MainModuleWarning, NotStorableError
 from dobbin_like.exc.classes import NOT_PERSISTENT, NOT_THERE
 from dobbin_like.ids import OWN_ATTRIBUTES
-from dobbin_like.objects.codec.makers import maker_of
+from dobbin_like.objects.codec.instances.makers import maker_of
 from dobbin_like.objects.codec.policy import Policy, is_somewhere
 from dobbin_like.objects.codec.stand_in import StandInMeta, make_stand_in
 from dobbin_like.objects.faces.base import Persistent

@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Final
 from dobbin_like.exc import ClosedError, LogError, ReadCycleError, ValueNotRebuiltError
 from dobbin_like.exc.classes import IS_PERSISTENT_NOW
 from dobbin_like.objects.codec.classes import ClassTable
-from dobbin_like.objects.codec.makers import check_of, refusal, refused_class
+from dobbin_like.objects.codec.instances.fields import IS_BY_ORDER, set_fields
+from dobbin_like.objects.codec.instances.makers import check_of, refusal, refused_class
 from dobbin_like.objects.codec.serialize import Decoder
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, make_stand_in
 
@@ -166,7 +167,11 @@ class _Pass(_Unpickler):  # type: ignore[misc]
     def load_build(self) -> None:
         if id(self.stack[-2]) in self._rebuilder.numbers:
             raise refusal(self.stack[-2], "changes it")
-        self._try(super().load_build, self.stack[-2])
+        value = self.stack[-2]
+        step = super().load_build
+        if IS_BY_ORDER[type(value)]:
+            step = partial(set_fields, value, type(value), self.stack.pop())
+        self._try(step, value)
 
     def load_empty_dictionary(self) -> None:
         self._make(dict, _BUILT_IN, dict)

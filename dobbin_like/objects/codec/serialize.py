@@ -21,8 +21,9 @@ from typing import Any, Final, Protocol
 from dobbin_like.exc import UnloadedClassError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.classes import ClassTable
+from dobbin_like.objects.codec.instances.fields import IS_BY_ORDER, by_name
+from dobbin_like.objects.codec.instances.makers import IS_CHECKED, MakerMeta, made, make_array
 from dobbin_like.objects.codec.instructions import StateError, as_file
-from dobbin_like.objects.codec.makers import IS_CHECKED, MakerMeta, made, make_array
 from dobbin_like.objects.codec.policy import SENTINEL, is_reduced_by_own
 from dobbin_like.objects.codec.refused.instead import NO_SENTINEL
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
@@ -77,7 +78,7 @@ class Encoder(pickle.Pickler):
         self._reduced: tuple[Any, Any] = (None, NotImplemented)
         self._met: set[int] = set()  # The ids of those that were asked; the memo keeps them alive.
         self.met_checked: bool = False
-        """Whether a class was met of which not every state makes an instance: see makers.py."""
+        """Whether a class was met that only a maker makes an instance of as it has to be."""
 
     def encode(self, state: State | tuple[Any, ...]) -> bytes:
         """Return the bytes of a state, or of its values. For errors, see :mod:`.culprit`."""
@@ -111,7 +112,7 @@ class Encoder(pickle.Pickler):
     def _class(self, cls: Any) -> int:
         if isinstance(cls, PersistentMeta):
             cls = cls._p_faces.plain
-        if IS_CHECKED[cls]:
+        if IS_CHECKED[cls] or IS_BY_ORDER[cls]:
             self.met_checked = True
         return self._classes.number(cls)
 
@@ -140,7 +141,9 @@ class Encoder(pickle.Pickler):
         if type(obj) is object:  # It has nothing but its identity, which would be lost.
             raise pickle.PicklingError(NO_SENTINEL)
         reduce = REDUCERS[type(obj)]
-        return said if reduce is None else reduce(obj, said)
+        if reduce is None:
+            return by_name(obj) if IS_BY_ORDER[type(obj)] else said
+        return reduce(obj, said)
 
 
 def _module_of(obj: Any, name: str) -> str:

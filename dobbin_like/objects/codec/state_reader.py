@@ -13,7 +13,7 @@ from typing import Any, Final
 from dobbin_like.contract import Names
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.classes import ClassTable
-from dobbin_like.objects.codec.makers import MakerMeta
+from dobbin_like.objects.codec.instances.makers import MakerMeta
 from dobbin_like.objects.codec.policy import VALUE_TYPES, Policy
 from dobbin_like.objects.codec.refused.culprit import parts_of
 from dobbin_like.objects.codec.serialize import Decoder, Encoder

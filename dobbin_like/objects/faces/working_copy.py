@@ -15,13 +15,13 @@ from dobbin_like.objects.values.refs import ObjectRef, State
 from dobbin_like.objects.values.value_kinds import (
     BASES,
     DICT,
+    IMMUTABLE,
     KINDS,
     LIST,
     MUTABLE,
     OTHER,
     PLAIN_TYPES,
     REFERENCE,
-    SHAREABLE,
     TUPLE,
 )
 from dobbin_like.objects.values.values import deep_copy, needs_whole_copy, own_copy
@@ -314,7 +314,8 @@ def _same_in(name: str, one: State, other: State, aliases: StateComparison) -> b
 def copy_state(state: State, faces: Any) -> State:
     """Return a deep copy of a state, with volatile values as they are, without cached ones."""
     # Each savepoint copies all that is checked out, and most states are like this.
-    if SHAREABLE.issuperset(map(type, state.values())) and tuple(state) in faces.clean:
+    kinds = map(KINDS.__getitem__, map(type, state.values()))
+    if max(kinds, default=IMMUTABLE) <= REFERENCE and tuple(state) in faces.clean:
         return {**state}
     volatile = {name: value for name, value in state.items() if name[:3] == "_v_"}
     return deep_copy(faces.state_of(state)) | volatile  # type: ignore[no-any-return]

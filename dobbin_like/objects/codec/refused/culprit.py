@@ -16,7 +16,7 @@ from typing import Any, Final
 from dobbin_like.exc import Error, NotStorableError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.classes import ClassTable, NotAllowedError
-from dobbin_like.objects.codec.makers import refused_class
+from dobbin_like.objects.codec.instances.makers import refused_class
 from dobbin_like.objects.codec.refused.instead import UNPICKLABLE, fault_of_pickle, instead_of
 from dobbin_like.objects.codec.serialize import (
     CheckingDecoder,
@@ -53,6 +53,11 @@ def rebuilt(
         if checked:
             with suppress(ClassAsValueError):
                 return take(CheckingDecoder(data, ghost, classes))
+            from dobbin_like.objects.codec.rebuild import Rebuilder  # It is rarely needed.
+
+            rebuilder = Rebuilder(data, ghost, classes)
+            if rebuilder.rebuild() and not rebuilder.stand_ins:
+                return take(rebuilder)
         return take(OwnDecoder(data, ghost, classes))
     except (MemoryError, RecursionError):
         raise

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Final
 
 from dobbin_like.exc import UnloadedClassError
+from dobbin_like.objects.codec.instances.fields import IS_BY_ORDER, loader_of
 from dobbin_like.objects.values.refs import Identity
 
 _rebuild_array: Final[Callable[..., Any]] = array._array_reconstructor  # type: ignore[attr-defined]  # noqa: SLF001
@@ -79,14 +80,14 @@ def maker_of(real: Any) -> Any:
     if isinstance(real, type):
         if check is _no_check and real.__flags__ & _IMMUTABLE_TYPE:
             return real
-        new = real.__new__
+        new, loaded = real.__new__, loader_of(real) if IS_BY_ORDER[real] else real
 
         def make(_maker: Any, *args: Any, **kwargs: Any) -> Any:
             made.count += 1
             if args or kwargs or check is not _no_check:
                 args = _real(args)
                 check(args, kwargs)
-            return new(real, *args, **kwargs)
+            return new(loaded, *args, **kwargs)
 
         content["__new__"] = make
     return MakerMeta("Maker", (Maker,), content)
