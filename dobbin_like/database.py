@@ -23,7 +23,7 @@ from dobbin_like.mistaken.arguments import check_flags
 from dobbin_like.mistaken.attributes import NoMapping, fixed
 from dobbin_like.mistaken.paths import check_no_uri
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.faces.elsewhere import IN_DATABASES
+from dobbin_like.objects.faces.elsewhere import IN_DATABASES, not_here
 from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
 from dobbin_like.store import RootT, Store, warn_of_pending
 from dobbin_like.timestamps import Moment
@@ -341,11 +341,7 @@ class Database(NoMapping, Generic[RootT]):
 
         def __getattr__(self, name: str) -> Any:
             """Say what there is instead of a method of another database; asked for no other."""
-            instead = IN_DATABASES.get(name)
-            if instead is None:
-                text = f"{type(self).__name__!r} object has no attribute {name!r}"
-                raise AttributeError(text, name=name, obj=self)
-            raise NoSuchAttributeError(type(self).__name__, name, instead)
+            raise not_here(self, name, IN_DATABASES)
 
     # -- functions of the store ---------------------------------------------------------
 

@@ -22,6 +22,8 @@ from dobbin_like import (
     is_changed,
     is_checked_out,
 )
+from dobbin_like.blocks.block import Block
+from dobbin_like.database import store_of
 from dobbin_like.exc import (
     BlockError,
     ConflictError,
@@ -781,6 +783,25 @@ def test_what_an_async_generator_drops_is_told(db):
             break
         with pytest.warns(UncommittedChangesWarning, match="a generator with an open"):
             await asyncio.sleep(0.01)
+        async with db.transaction():
+            put(db, "more", 1)
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 0, "more": 1}
+
+
+def test_who_is_cancelled_while_a_generator_ends_gives_the_lock_back(db):
+    async def main():
+        async def work():
+            async with Block(store_of(db), holds_lock=True):
+                put(db, "n", 1)
+                async for _ in _names(db.transaction()):
+                    break
+                asyncio.current_task().cancel()  # The end of the block waits for the generator.
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(work())
+        assert not db.storage.held
         async with db.transaction():
             put(db, "more", 1)
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, SupportsIndex, TypeVar
 
-from dobbin_like.exc import NoSuchAttributeError, SearchError
+from dobbin_like.exc import SearchError
 from dobbin_like.indexes.conditions import Condition, condition
 from dobbin_like.indexes.known import is_foreign, refuse_foreign
 from dobbin_like.indexes.search import Search
-from dobbin_like.objects.faces.elsewhere import IN_FOUND
+from dobbin_like.objects.faces.elsewhere import IN_FOUND, not_here
 from dobbin_like.objects.values.short import short
 from dobbin_like.store import Store, warn_if_redefined
 
@@ -96,11 +96,7 @@ class Found(Generic[T]):
 
         def __getattr__(self, name: str) -> Any:
             """Say what there is instead of a method of another library; asked for no other."""
-            instead = IN_FOUND.get(name)
-            if instead is None:
-                text = f"{type(self).__name__!r} object has no attribute {name!r}"
-                raise AttributeError(text, name=name, obj=self)
-            raise NoSuchAttributeError(type(self).__name__, name, instead)
+            raise not_here(self, name, IN_FOUND)
 
     def explain(self) -> str:
         """Return how the objects are found: by which index, what is looked at, what is sorted."""

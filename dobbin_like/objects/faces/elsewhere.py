@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from dobbin_like.exc import NoSuchAttributeError
@@ -260,6 +260,15 @@ IN_FOUND: Final = {
 """Methods of what find() returns, by name."""
 
 _OTHERS: Final = "names with _p_ are reserved; take another one, _v_ if it shall not be stored"
+
+
+def not_here(obj: Any, name: str, elsewhere: Mapping[str, str]) -> AttributeError:
+    """Return the error for an attribute that is not there, as *elsewhere* has it, by name."""
+    instead = elsewhere.get(name)
+    if instead is None:
+        text = f"{type(obj).__name__!r} object has no attribute {name!r}"
+        return AttributeError(text, name=name, obj=obj)
+    return NoSuchAttributeError(type(obj).__name__, name, instead)
 
 
 def no_such_attribute(obj: Any, name: str) -> NoSuchAttributeError:
