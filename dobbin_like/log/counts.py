@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from dobbin_like.log.file.words import value_in
-from dobbin_like.log.format.header import APPENDED, DURABLE, PAGE_SIZE
+from dobbin_like.log.format.header import PAGE_SIZE, decode_words
 from dobbin_like.log.reading.chain import certain_transactions
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.reading.reader import ReadBuffer
@@ -81,7 +80,8 @@ def counted(reading: ReadableLog, writing: WritableLog) -> LogCounts:
     size = durable = appended = behind = visible = 0
     if words is not None:
         size, block = os.fstat(file.fd).st_size, words.all()
-        durable, appended = (value_in(block, word) or PAGE_SIZE for word in (DURABLE, APPENDED))
+        values = decode_words(block)
+        durable, appended = values.durable or PAGE_SIZE, values.appended or PAGE_SIZE
         visible = max(words.visible(), tail.end)
         runs = certain_transactions(ReadBuffer(file.fd, reading.path), tail, visible)
         behind = sum(len(run) for run, _ in runs)

@@ -30,14 +30,7 @@ SEEN_SIZE: Final = 3 * WORD_SIZE
 _TRIES: Final = 100
 """How often a word is read that may have been read while it was stored."""
 
-_PLACES: Final = [slice(at * WORD_SIZE, (at + 1) * WORD_SIZE) for at in range(WORD_COUNT)]
-
 _pread: Final = os.pread
-
-
-def value_in(words: bytes, index: int) -> int | None:
-    """Return the value of one of *words*, as :meth:`Words.all` returned them."""
-    return decode_word(index, words[_PLACES[index]])
 
 
 class Words:
@@ -48,7 +41,7 @@ class Words:
         self._path = path
 
     def all(self) -> bytes:
-        """Return all words as they are stored, in one read; :func:`value_in` has their values."""
+        """Return all words as they are stored, in one read; see :func:`.decode_words`."""
         return _pread(self._fd, _ALL, WORDS_OFFSET)
 
     def seen(self) -> bytes:

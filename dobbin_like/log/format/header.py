@@ -78,9 +78,25 @@ USUAL, REPLACED, UNNAMED, RESTORED = range(4)
 _WORD: Final = struct.Struct("<6sH")
 _pack_word: Final = _WORD.pack
 _unpack_word: Final = _WORD.unpack_from
+_split_words: Final = struct.Struct(f"{WORD_SIZE}s" * WORD_COUNT).unpack
+_INDEXES: Final = range(WORD_COUNT)
 
 VALUE_BITS: Final = 48
 _VALUE_LIMIT: Final = 1 << VALUE_BITS
+
+
+class WordValues(NamedTuple):
+    """What the words say, in their order; None: a word is not believed."""
+
+    state: int | None
+    durable: int | None
+    loose: int | None
+    appended: int | None
+    syncing: int | None
+    failures: int | None
+    saved: int | None
+    inode: int | None
+    waiting: int | None
 
 
 class Page(NamedTuple):
@@ -121,7 +137,17 @@ def encode_words(first: int, *values: int) -> bytes:
     return b"".join([encode_word(first + at, value) for at, value in enumerate(values)])
 
 
-# A commit asks for the same words some ten times, and few of them have changed.
+# A commit asks for the same words some times, and few of them have changed.
+@functools.lru_cache(maxsize=16)
+def decode_words(block: bytes) -> WordValues:
+    """Return the values of all words as they are stored; a *block* that is cut lacks the last."""
+    if len(block) == WORD_SIZE * WORD_COUNT:
+        words = _split_words(block)
+    else:
+        words = tuple(block[at * WORD_SIZE : (at + 1) * WORD_SIZE] for at in _INDEXES)
+    return WordValues(*map(decode_word, _INDEXES, words))
+
+
 @functools.lru_cache(maxsize=64)
 def decode_word(index: int, data: bytes) -> int | None:
     """Return the value of a word, the 8 bytes of *data*; None if it is not believed."""

@@ -17,15 +17,15 @@ from dobbin_like.exc import ClosedError, IntegrityError, StreamMovedError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file import disk, range_lock
 from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.file.words import SEEN_SIZE, Words, value_in
+from dobbin_like.log.file.words import SEEN_SIZE, Words
 from dobbin_like.log.format.header import (
     DURABLE,
-    LOOSE,
     PAGE_SIZE,
     REPLACED,
     RESTORED,
     STATE,
     Page,
+    decode_words,
 )
 from dobbin_like.log.reading.chain import certain_transactions, find_end
 from dobbin_like.log.reading.generations import Generations
@@ -150,7 +150,7 @@ class ReadableLog:
         applied = self.applied
         block = words.all()
         # Before the frames are read: nothing is appended to a file that was replaced.
-        state = value_in(block, STATE)
+        state = decode_words(block).state
         self._replaced = replaced = state == REPLACED
         visible = self._visible(words, block)
         place = start = applied.tail
@@ -175,8 +175,11 @@ class ReadableLog:
         # None at all: the file was cut, and has_news() goes on to say so.
         if block and block[:SEEN_SIZE] in (self.applied.seen, self._outdated):
             return self.applied.tail.end
-        durable, loose = value_in(block, DURABLE), value_in(block, LOOSE)
-        visible = words.visible() if None in (durable, loose) else max(durable or 0, loose or 0)
+        _, durable, loose, *_ = decode_words(block)
+        if durable is None or loose is None:  # It may have been read while it was stored.
+            visible = words.visible()
+        else:
+            visible = durable if durable > loose else loose
         tail = self.applied.tail
         if visible < tail.end:
             found = f"a visible end at {visible}"

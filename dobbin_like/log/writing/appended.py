@@ -11,7 +11,7 @@ from typing import Final
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.file.words import SEEN_SIZE, Words, value_in
+from dobbin_like.log.file.words import SEEN_SIZE, Words
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import (
     APPENDED,
@@ -20,9 +20,13 @@ from dobbin_like.log.format.header import (
     LOOSE,
     REPLACED,
     STATE,
+    SYNCING,
     USUAL,
     WAITING,
     WORD_SIZE,
+    WordValues,
+    decode_word,
+    decode_words,
 )
 from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.reading.chain import certain_transactions
@@ -65,8 +69,9 @@ class Appended:
         """Know all frames up to APPENDED; put right what the words say is wrong."""
         if self._is_synced_only(block):
             return
-        block = self._put_right(words, block)
-        _, durable, loose, appended, failures = [value or 0 for value in _values(block)]
+        block, said = self._put_right(words, block)
+        durable, loose, appended = said.durable or 0, said.loose or 0, said.appended or 0
+        failures = said.failures or 0
         self.shown = max(durable, loose)
         tail = self._log.applied.tail
         if failures != self.failures or not tail.end <= self.place.end <= appended:
@@ -98,7 +103,7 @@ class Appended:
             and self.place.end == self.told
         ):
             return False
-        durable = value_in(block, DURABLE)
+        durable = decode_word(DURABLE, block[_DURABLE_AT:LOOSE_AT])
         if durable is None:
             return False
         self.shown = max(self.shown, durable)
@@ -111,20 +116,21 @@ class Appended:
         self.before_ends: bytes = block[:LOOSE_AT]
         self.behind_ends: bytes = block[_APPENDED_END:WAITING_AT]
 
-    def _put_right(self, words: Words, block: bytes) -> bytes:
+    def _put_right(self, words: Words, block: bytes) -> tuple[bytes, WordValues]:
         """Repair what failed or is damaged; return the words as they are then."""
-        values = _values(block)
-        if None in values or (values[-1] or 0) & 1:
+        said = decode_words(block)
+        if None in (*said[:SYNCING], said.failures) or (said.failures or 0) & 1:
             repair(self._log)
             block = words.all()
-        state = value_in(block, STATE)
-        if state != USUAL:
+            said = decode_words(block)
+        if said.state != USUAL:
             # REPLACED: the path leads here, so that who wanted to replace this file has died.
-            if state != REPLACED:
+            if said.state != REPLACED:
                 disk.sync_directory(self.file.path)
             words.put(STATE, USUAL)
             block = words.all()
-        return block
+            said = decode_words(block)
+        return block, said
 
     def _go_back(self, tail: LogPlace) -> None:
         """Know no more than what is applied."""
@@ -139,7 +145,3 @@ class Appended:
             if not known or known[-1].offset < logged.offset:
                 known.append(logged)
         self.place = place  # Last: interrupted before, it is done again.
-
-
-def _values(block: bytes) -> list[int | None]:
-    return [value_in(block, index) for index in (STATE, DURABLE, LOOSE, APPENDED, FAILURES)]

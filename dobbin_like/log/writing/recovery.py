@@ -14,9 +14,8 @@ import os
 
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.file.words import Words, value_in
+from dobbin_like.log.file.words import Words
 from dobbin_like.log.format.header import (
-    APPENDED,
     DURABLE,
     FAILURES,
     INODE,
@@ -28,6 +27,8 @@ from dobbin_like.log.format.header import (
     UNNAMED,
     USUAL,
     WORDS_OFFSET,
+    WordValues,
+    decode_words,
 )
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.writing.syncing import write_again
@@ -52,10 +53,10 @@ def recover(log: ReadableLog) -> None:
     assert words is not None
     size = os.fstat(file.fd).st_size
     end = log.find_end(words, size)
-    block = words.all()
-    durable = min(value_in(block, DURABLE) or PAGE_SIZE, end)
+    said = decode_words(words.all())
+    durable = min(said.durable or PAGE_SIZE, end)
     rest = log.rest(end, size)
-    if _is_right(file, block, end) and not rest:
+    if _is_right(file, said, end) and not rest:
         return
     if rest:
         _logger.warning(
@@ -63,7 +64,7 @@ def recover(log: ReadableLog) -> None:
         )
         disk.cut(file.fd, file.path, end)
     write_again(file, durable, end)
-    is_named = value_in(block, STATE) not in (UNNAMED, None)
+    is_named = said.state not in (UNNAMED, None)
     if not is_named:  # Nor is it known that the header page was brought to stable storage.
         write_again(file, 0, WORDS_OFFSET)
     # The system may have dropped lost pages since they were read. What is written now stays.
@@ -75,38 +76,35 @@ def recover(log: ReadableLog) -> None:
         disk.sync(file.fd, file.path)
     except OSError:
         # Somebody may be waiting to sync what is lost now, and would not be told.
-        words.put(FAILURES, (value_in(block, FAILURES) or 0) | 1)
+        words.put(FAILURES, (said.failures or 0) | 1)
         raise
     if not is_named:
         disk.sync_directory(file.path)
-    _store(words, block, file, end)
+    _store(words, said, file, end)
 
 
-def _is_right(file: LogFile, block: bytes, end: int) -> bool:
-    loose, failures = value_in(block, LOOSE), value_in(block, FAILURES)
+def _is_right(file: LogFile, said: WordValues, end: int) -> bool:
     return (
-        value_in(block, DURABLE) == value_in(block, APPENDED) == value_in(block, SYNCING) == end
-        and loose is not None
-        and loose <= end
-        and failures is not None
-        and not failures & 1
-        and value_in(block, STATE) == USUAL
-        and value_in(block, SAVED) is not None
-        and value_in(block, INODE) == file.inode
+        said.durable == said.appended == said.syncing == end
+        and said.loose is not None
+        and said.loose <= end
+        and said.failures is not None
+        and not said.failures & 1
+        and said.state == USUAL
+        and said.saved is not None
+        and said.inode == file.inode
     )
 
 
-def _store(words: Words, block: bytes, file: LogFile, end: int) -> None:
+def _store(words: Words, said: WordValues, file: LogFile, end: int) -> None:
     # LOOSE, which may have been ahead of the disk, before DURABLE: readers take the greater one.
     words.put(LOOSE, end, end)
     words.put(DURABLE, end)
     words.put(SYNCING, end)
     words.put(STATE, USUAL)
     words.put(INODE, file.inode)
-    saved = value_in(block, SAVED)
-    if saved is None or saved >= end:
+    if said.saved is None or said.saved >= end:
         words.put(SAVED, 0)
     # Last: as long as it is odd, nobody commits.
-    failures = value_in(block, FAILURES)
-    if failures is None or failures & 1:
-        words.put(FAILURES, (failures or 1) + 1)
+    if said.failures is None or said.failures & 1:
+        words.put(FAILURES, (said.failures or 1) + 1)

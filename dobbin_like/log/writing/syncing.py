@@ -20,17 +20,17 @@ from typing import Final, NamedTuple, TypeVar
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk, range_lock
 from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.file.words import SEEN_SIZE, Words, value_in
+from dobbin_like.log.file.words import SEEN_SIZE, Words
 from dobbin_like.log.format.header import (
     APPENDED,
     DURABLE,
     FAILURES,
-    LOOSE,
     PAGE_SIZE,
-    STATE,
     SYNCING,
     USUAL,
     WORD_SIZE,
+    WordValues,
+    decode_words,
 )
 from dobbin_like.log.reading.chain import whole_frames
 from dobbin_like.log.reading.reader import ReadBuffer
@@ -118,7 +118,7 @@ class SyncQueue:
     def _make_durable(self, file: LogFile, end: int, failures: int) -> Sight | None:
         words = file.words
         assert words is not None
-        durable = value_in(words.all(), DURABLE)
+        durable = decode_words(words.all()).durable
         if durable is not None and durable >= end:
             _check_not_repaired(words.get(FAILURES), failures)
             return None
@@ -137,31 +137,29 @@ class SyncQueue:
 class _Known:
     """The words as they are when the sync lock was taken; most of them stay so."""
 
-    __slots__ = ("block", "durable", "failures")
+    __slots__ = ("block", "durable", "failures", "said")
 
     def __init__(self, words: Words) -> None:
         self.block: bytes = words.all()
-        durable, failures = value_in(self.block, DURABLE), value_in(self.block, FAILURES)
+        self.said: WordValues = (said := decode_words(self.block))
         # It may have been read while it was stored.
-        self.durable: int = words.get(DURABLE) if durable is None else durable
-        self.failures: int = words.get(FAILURES) if failures is None else failures
+        self.durable: int = words.get(DURABLE) if said.durable is None else said.durable
+        self.failures: int = words.get(FAILURES) if said.failures is None else said.failures
 
 
 def _sync(file: LogFile, words: Words, known: _Known, end: int) -> Sight | None:
     """Sync at least up to *end*. Requires: the sync lock."""
-    block, durable, failures = known.block, known.durable, known.failures
+    said, durable, failures = known.said, known.durable, known.failures
     if failures & 1:
         text = "a sync has failed"
         raise SyncFailedError(text)
     # Before the sync: what is appended meanwhile may not be covered by it.
-    appended = value_in(block, APPENDED)
-    target = words.get(APPENDED) if appended is None else appended
+    target = words.get(APPENDED) if said.appended is None else said.appended
     if target < end:
         # Repaired before FAILURES was read for it.
         text = f"the log was repaired, and ends at {target} now"
         raise SyncFailedError(text)
-    begun = value_in(block, SYNCING)
-    if begun is None or begun > durable:
+    if said.syncing is None or said.syncing > durable:
         write_again(file, durable, target)
         if not _is_whole(file, durable, target):
             words.put(FAILURES, failures | 1)
@@ -174,13 +172,13 @@ def _sync(file: LogFile, words: Words, known: _Known, end: int) -> Sight | None:
     except OSError:
         words.put(FAILURES, failures | 1)
         raise
-    return _sight(block, words.put(DURABLE, target), target) if target > durable else None
+    return _sight(known, words.put(DURABLE, target), target) if target > durable else None
 
 
-def _sight(block: bytes, stored: bytes, target: int) -> Sight | None:
+def _sight(known: _Known, stored: bytes, target: int) -> Sight | None:
     """Return what readers see when DURABLE is *stored* and no other word has changed."""
-    loose = value_in(block, LOOSE)
-    if loose is None or loose > target or value_in(block, STATE) != USUAL:
+    block, loose = known.block, known.said.loose
+    if loose is None or loose > target or known.said.state != USUAL:
         return None
     return block[:_DURABLE_AT] + stored + block[_DURABLE_AT + WORD_SIZE : SEEN_SIZE], target
 
