@@ -305,6 +305,26 @@ def test_streams_go_with_their_objects(database, ask):
     database.transaction_manager.abort()
 
 
+def test_a_check_reads_the_streams(database, ask):
+    def stored():
+        edit(database.root).others = [PersistentFile(io.BytesIO(bytes(2_000_000)))]
+
+    database.run(stored)
+    report = check_log(database.storage)
+    assert report.ok, report
+    assert (report.streams, report.stream_bytes) == (1, 2_000_000)
+
+    ask("delete from {s}.stream where n = (select max(n) from {s}.stream)")
+    (problem,) = check_log(database.storage).problems
+    assert problem.expected == "2000000 bytes"
+
+    ask("delete from {s}.stream")
+    (problem,) = check_log(database.storage).problems
+    assert problem.found == "0 bytes, then nothing"
+    database.run(lambda: setattr(edit(database.root), "others", []))
+    database.pack(NOW)
+
+
 def test_a_stream_of_a_transaction_that_is_not_committed_yet_stays(database, ask):
     storage = database.storage
     with locked(storage):

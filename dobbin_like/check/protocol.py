@@ -10,9 +10,12 @@ from collections.abc import Iterable
 from dobbin_like.check.report import Report
 from dobbin_like.check.trees import INNER_CLASS, check_trees
 from dobbin_like.contract import Storage, StoredVersion, Transaction
+from dobbin_like.exc import IntegrityError, StreamMovedError
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
-from dobbin_like.objects.codec.state_reader import Reference, StateReader
+from dobbin_like.objects.codec.state_reader import STREAM_CLASS, Reference, StateReader
 from dobbin_like.store import Progress
+
+_STREAM_PART = 1 << 20
 
 
 def check_protocol(storage: Storage, report: Report, progress: Progress | None = None) -> None:
@@ -109,19 +112,46 @@ class _Check:
         self._want_packed()
         report, names = self._report, self._storage.names
         inner, nodes = names.class_number(*INNER_CLASS), []
+        stream = names.class_number(*STREAM_CLASS)
         for oid, tid in self._newest.items():
             stored = self._load(oid)
             if stored is None or stored.tid != tid:
                 found = "nothing" if stored is None else f"the version of {stored.tid}"
                 report.add(2, f"oid {oid} of {self._storage.path}", found, f"that of {tid}")
-            if stored and inner in (names.shape(stored.number) or (stored.number,))[:1]:
+            if stored is None:
+                continue
+            class_number = (names.shape(stored.number) or (stored.number,))[0]
+            if class_number == inner:
                 nodes.append(oid)
+            elif class_number == stream:
+                self._check_stream(oid, stored)
         for oid, who in self._wanted.items():
             # It may have been stored before the first transaction that the storage returns.
             if oid not in self._newest and self._load(oid) is None:
                 found = f"a reference to oid {oid}, which is not stored"
                 report.add(2, who, found, "a stored object")
         check_trees(report, nodes, self._load, self._reader)
+
+    def _check_stream(self, oid: Oid, stored: StoredVersion) -> None:
+        """Check that all bytes are there of the stream to which a stream object refers."""
+        try:
+            state, _ = self._reader.read(stored.number, stored.data)
+            key, size = state["_offset"], state["_size"]
+        except Exception:  # noqa: BLE001  told when its transaction was checked
+            return
+        there, behind = 0, ""
+        try:
+            while part := self._storage.read_stream(key, there, _STREAM_PART):
+                there += len(part)
+        except IntegrityError as error:
+            behind = f", then {error.found}"
+        except StreamMovedError:
+            behind = ", the log was packed and has no such stream"
+        self._report.streams += 1
+        self._report.stream_bytes += size
+        if there != size or behind:
+            where = f"stream {key} of oid {oid} of {self._storage.path}"
+            self._report.add(2, where, f"{there} bytes{behind}", f"{size} bytes")
 
     def _load(self, oid: int) -> StoredVersion | None:
         return self._storage.load(Oid(oid), self._until)
