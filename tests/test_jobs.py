@@ -150,6 +150,20 @@ def test_a_time_span_that_is_none_is_refused(jobs, span):
     assert not len(jobs)
 
 
+def test_a_lease_below_0_is_refused(jobs):
+    jobs.put(1)
+    transaction.commit()
+    claim = jobs.claim()
+    for use in (
+        lambda: jobs.claim(-1, timeout=0),
+        lambda: claim.extend(-0.5),
+        lambda: JobQueue(backoff=-1),
+    ):
+        with pytest.raises(ValueError, match="expected 0 seconds or more"):
+            use()
+    claim.ack()
+
+
 def test_a_job_is_there_when_the_transaction_commits_that_puts_it(database, jobs):
     def put_and_fail() -> None:
         with database.transaction():

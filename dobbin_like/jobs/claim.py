@@ -32,7 +32,7 @@ from dobbin_like.jobs.parts import (
     take_out,
 )
 from dobbin_like.jobs.patience import Patience
-from dobbin_like.mistaken.arguments import check_seconds, check_texts, check_timeout
+from dobbin_like.mistaken.arguments import check_span, check_texts, check_timeout
 from dobbin_like.objects.faces.base import checkout
 from dobbin_like.store import Store
 from dobbin_like.warn_outside import warn_outside
@@ -115,7 +115,7 @@ class Claim(Generic[T]):
             LeaseLostError: Another worker may have it.
             BlockError: The thread is in a block.
         """
-        check_seconds(lease=lease)
+        check_span(lease=lease)
 
         def lengthen() -> None:
             self._take_out()

@@ -20,7 +20,7 @@ from dobbin_like.jobs.parts import (
     place,
     why_alive,
 )
-from dobbin_like.mistaken.arguments import check_seconds, check_timeout
+from dobbin_like.mistaken.arguments import check_span, check_timeout
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.elsewhere import IN_JOB_QUEUES, telling
 from dobbin_like.objects.values.refs import set_native_dict
@@ -77,7 +77,7 @@ class JobQueue(Persistent, Generic[T]):
         if not isinstance(max_attempts, int) or max_attempts < 1:
             text = f"expected max_attempts of at least 1, got {max_attempts!r}"
             raise ValueError(text)
-        check_seconds(backoff=backoff)
+        check_span(backoff=backoff)
         self.max_attempts = max_attempts
         self.backoff = backoff
 
@@ -164,6 +164,6 @@ class JobQueue(Persistent, Generic[T]):
         if not isinstance(database, Database):
             text = f"this {type(self).__name__} is not stored yet; commit it, then claim"
             raise ValueError(text)  # noqa: TRY004  it will be right later
-        check_seconds(lease=lease)
+        check_span(lease=lease)
         check_timeout(timeout=timeout)
         return Claims(store_of(database), self, lease, timeout)

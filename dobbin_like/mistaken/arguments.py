@@ -65,6 +65,15 @@ def check_timeout(**given: Any) -> None:
     check_seconds(**{name: value for name, value in given.items() if value is not None})
 
 
+def check_span(**given: Any) -> None:
+    """Do what check_seconds() does; ValueError: a time span is below 0."""
+    check_seconds(**given)
+    for name, value in given.items():
+        if value < 0:
+            text = f"{name} is {value}, expected 0 seconds or more"
+            raise ValueError(text)
+
+
 def check_lock_timeout(**given: Any) -> None:
     """Do what check_timeout() does; ValueError: a time is below 0."""
     check_timeout(**given)

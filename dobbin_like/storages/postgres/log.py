@@ -25,7 +25,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.mistaken.arguments import (
     check_flags,
     check_lock_timeout,
-    check_seconds,
+    check_span,
     check_texts,
 )
 from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
@@ -105,7 +105,7 @@ class PostgresLog(ReadablePostgres):
         check_texts(dsn=dsn, schema=schema)
         check_flags(read_only=read_only, create=create, prepare=prepare)
         check_lock_timeout(lock_timeout=lock_timeout)
-        check_seconds(patience=patience, freshness=freshness)
+        check_span(patience=patience, freshness=freshness)
         self._lock_timeout = lock_timeout
         self._options: dict[str, Any] = {
             "schema": schema,
