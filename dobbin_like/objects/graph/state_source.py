@@ -32,8 +32,8 @@ from dobbin_like.objects.graph.ghosts import Ghosts
 from dobbin_like.objects.values.here import here
 from dobbin_like.objects.values.refs import ObjectRef, State, native_dict
 from dobbin_like.objects.values.shapes import Shape
-from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, SHAREABLE
-from dobbin_like.objects.values.values import Freezer, frozen, guarded_lists
+from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
+from dobbin_like.objects.values.values import Freezer, frozen, guard_lists
 
 if TYPE_CHECKING:
     from dobbin_like.objects.codec.rebuild import Rebuilder
@@ -96,10 +96,7 @@ class StateSource:
             state = self._decode_again(ref.oid, stored, error).state(shape)
         if plain._p_version or VERSION in state:
             state = upgrade(plain, ref.oid, state)
-        if not SHAREABLE.issuperset(map(type, state.values())):
-            state = self.share(state, ref)
-        elif not plain._p_deltas:
-            return state
+        state = self.share(state, ref)
         if plain._p_deltas:
             check_items(plain, ref, state, ITEMS)
             mark_stored(state, stored.tid, len(stored.data))
@@ -146,9 +143,7 @@ class StateSource:
 
     def share(self, state: State, ref: ObjectRef, freezer_class: type[Freezer] = Freezer) -> State:
         """Make *state*, which nobody else has, fit to be shared; return it."""
-        guarded = guarded_lists(state, ref, guard=self._guard)
-        if guarded is not None:
-            state.update(guarded)
+        if guard_lists(state, ref, guard=self._guard):
             return state
         freezer = freezer_class(ref, guard=self._guard, own=True)
         for name, value in state.items():

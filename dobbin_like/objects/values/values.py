@@ -27,7 +27,6 @@ from dobbin_like.objects.values.value_kinds import (
     FRAMED,
     FROZENSET,
     KINDS,
-    MUTABLE,
     OTHER,
     REFERENCE,
     SET,
@@ -204,25 +203,27 @@ class Freezer(_Copier):
         return self._remember(value, value)
 
 
-def guarded_lists(state: State, owner: ObjectRef, *, guard: bool) -> State | None:
-    """Return the values of *state* that can be changed, guarded, if all are flat lists.
+def guard_lists(state: State, owner: ObjectRef, *, guard: bool) -> bool:
+    """Guard the values of *state* that can be changed, in it, if all are flat lists.
 
     A list is flat if its items are shared as they are: references, texts, numbers. Most objects
-    have no other values. ``None``: this one has, or it has the same list twice.
+    have no other values. False: this one has, or it has the same list twice; nothing was done.
     """
-    guarded: State = {}
-    values = [*state.values()]
-    mutable = MUTABLE[tuple(map(type, values))]
-    if not mutable:
-        return guarded
-    names, lists = [*state], set()
-    for index in mutable:
-        value = values[index]
-        if type(value) is not list or not SHAREABLE.issuperset(map(type, value)):
-            return None
-        lists.add(id(value))
-        guarded[names[index]] = shared_list(value, owner) if guard else value
-    return guarded if len(lists) == len(guarded) else None
+    lists: State = {}
+    for name, value in state.items():
+        cls = type(value)
+        if cls in SHAREABLE:
+            continue
+        if cls is list and SHAREABLE.issuperset(map(type, value)):
+            lists[name] = value
+        elif cls is list or KINDS[cls] > REFERENCE:
+            return False
+    if len(lists) > 1 and len({*map(id, lists.values())}) < len(lists):
+        return False
+    if guard:
+        for name, value in lists.items():
+            state[name] = shared_list(value, owner)
+    return True
 
 
 def frozen(added: Any, freeze: Callable[[Any], Any]) -> Any:
