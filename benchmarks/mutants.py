@@ -79,12 +79,16 @@ MUTANTS: Final = (
     Mutant(
         "recovery does not look at FAILURES",
         _RECOVERY + "_is_right",
-        "        and not failures & 1\n",
+        "        and not said.failures & 1\n",
         "",
         "sync",
     ),
     Mutant(
-        "a repair is not counted", _RECOVERY + "_store", "(failures or 1) + 1", "0", "sync evict"
+        "a repair is not counted",
+        _RECOVERY + "_store",
+        "(said.failures or 1) + 1",
+        "0",
+        "sync evict",
     ),
     # -- who is there
     Mutant(
@@ -155,7 +159,7 @@ MUTANTS: Final = (
     Mutant(
         "the end is read after the sync",
         _SYNCING + "_sync",
-        "return _sight(block, words.put(DURABLE, target), target) if target > durable else None",
+        "return _sight(known, words.put(DURABLE, target), target) if target > durable else None",
         "words.put(DURABLE, words.get(APPENDED))",
         "threads",
     ),
@@ -176,7 +180,7 @@ MUTANTS: Final = (
     Mutant(
         "SYNCING is not asked",
         _SYNCING + "_sync",
-        "begun is None or begun > durable",
+        "said.syncing is None or said.syncing > durable",
         "False",
         "sync kills",
     ),
@@ -268,8 +272,9 @@ MUTANTS: Final = (
     Mutant(
         "recovery believes APPENDED",
         _RECOVERY + "recover",
-        "    block = words.all()\n    durable",
-        "    block = words.all()\n    end = min(end, words.find(APPENDED) or end)\n    durable",
+        "    said = decode_words(words.all())\n    durable",
+        "    said = decode_words(words.all())\n"
+        "    end = min(end, said.appended or end)\n    durable",
         "cuts kills",
     ),
     Mutant(
