@@ -16,7 +16,7 @@ from dobbin_like.log.writing import flusher
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
 from dobbin_like.processes.interrupts import GivenBack, reentrant_lock
-from dobbin_like.storage import MemoryLog
+from dobbin_like.storage import MemoryLog, TransactionLog
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.testing.steps import TIMEOUT_SECONDS
 from tests.helpers.interrupts import ProbedLock, interrupted, interrupted_at_step
@@ -360,3 +360,32 @@ def test_an_interrupt_while_a_sync_is_put_off_neither_loses_it_nor_lets_close_fa
         if not was:
             break
     assert number > 3
+
+
+@pytest.mark.slow
+def test_a_log_whose_closing_was_interrupted_is_free_for_its_own_thread(path):
+    with Database(path) as database:
+        database.set_root(Thing(x=0))
+        transaction.commit()
+
+    for step in itertools.count():
+        database = Database(path)
+        transaction.begin()
+        change_only(database.root)
+        transaction.commit()
+        came = interrupted_at_step(step, database.storage.close)
+        with contextlib.suppress(KeyboardInterrupt):
+            database.close()
+        del database
+        with Database(TransactionLog(path, lock_timeout=TIMEOUT_SECONDS)) as again:
+            transaction.begin()
+            change_only(again.root)
+            transaction.commit()  # SelfWaitError: this thread is known to hold the lock for ever.
+        if not came:
+            break
+    assert step > 50
+
+
+def change_only(thing):
+    checkout(thing)
+    thing.x += 1

@@ -8,6 +8,7 @@ one instance share the open file. Knows nothing of frames.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -227,6 +228,8 @@ class CommitLock:
         The descriptor is about to be closed: a thread that still writes to it would
         write to whatever file gets the number next.
         """
+        with contextlib.suppress(OSError):  # The descriptor may be closed.
+            self.release()  # What an acquire() of this thread has that was interrupted at its end.
         with self._mutex:
             self._closed = True
             self.unbind()
