@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import os
 import resource
@@ -583,6 +584,37 @@ def test_who_has_closed_all_descriptors_is_told_and_loses_no_other_file(
     assert isinstance(told, list), told
     for text in told:
         assert "the program has closed its descriptor" in text
+    with Database(path) as database:
+        assert database.root["n"] == 3
+
+
+def test_who_gets_the_descriptor_of_another_instance_has_the_log_for_itself(path: Path) -> None:
+    """The program has closed it, and opened the log again: the locks of both are the same ones."""
+
+    def goes() -> str:
+        before = TransactionLog(path)
+        os.close(before.file.fd)
+        others = [TransactionLog(path)]
+        while others[-1].file.fd != before.file.fd:
+            others.append(TransactionLog(path))
+        log = others.pop()
+        log.acquire()
+        with pytest.raises(LogMovedError) as raised:
+            before.acquire()
+        before.close()
+        del before
+        with path.open("rb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        log.release()
+        with Database(log) as database:
+            change(database, n=3)
+        return str(raised.value)
+
+    with Database(path) as database:
+        change(database, n=1)
+
+    assert "the program has closed its descriptor" in str(in_child(goes))
+
     with Database(path) as database:
         assert database.root["n"] == 3
 

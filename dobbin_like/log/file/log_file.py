@@ -14,6 +14,7 @@ import stat
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from dobbin_like.exc import LogError, LogMovedError, NotALogError, ReadOnlyStorageError
 from dobbin_like.log.file import disk
@@ -30,6 +31,9 @@ _FOLLOWS = (
     "it follows another log and is for reading; open with read_only=True, or make a log of its "
     "own of it by dobbin restore"
 )
+
+_owners: Final[dict[int, object]] = {}
+"""What each descriptor of this process was opened for last, by its number."""
 
 _CLOSED = "the program has closed its descriptor, by os.closerange() or going to the background"
 
@@ -66,6 +70,7 @@ class LogFile:
         self.words: Words | None = None
         self.joined: bool = False
         self.key: tuple[int, int] = (0, 0)  # Device and inode.
+        self._owner = object()
         # For the holder of the lock, who asks slowly until get_ready() was called.
         self.status: Callable[[], Status] = partial(status_of, path)
         self.is_ready: bool = False
@@ -262,9 +267,8 @@ class LogFile:
     def forget(self) -> None:
         """Let go of a file that was opened for creation and is not at the path."""
         with self._opening:
-            if self.words is None and self.fd != _NO_FILE:
-                os.close(self.fd)
-                self.fd = _NO_FILE
+            if self.words is None:
+                self._close_descriptor()
 
     def close(self) -> None:
         """Give everything back. Idempotent."""
@@ -279,18 +283,30 @@ class LogFile:
     def _close_descriptor(self) -> None:
         fd, self.fd = getattr(self, "fd", _NO_FILE), _NO_FILE
         if fd != _NO_FILE and self._is_descriptor(fd):
+            # Before: another thread may get the number as soon as it is free.
+            _owners.pop(fd, None)
             os.close(fd)
 
     def _is_descriptor(self, fd: int) -> bool:
-        """Return whether the number is still that of the file.
+        """Return whether the number is still that of the file, as this instance has opened it.
 
-        A program may have closed all descriptors, to go to the background, and opened others.
+        A program may have closed all descriptors, to go to the background, and opened others; the
+        same file too, which then has locks of its own.
         """
         try:
             status = os.fstat(fd)
         except OSError:
             return False
-        return (status.st_dev, status.st_ino) == self.key
+        return _owners.get(fd) is self._owner and (status.st_dev, status.st_ino) == self.key
+
+    @property
+    def is_given_away(self) -> bool:
+        """Whether another instance has the number of the descriptor by now, which was closed.
+
+        What is locked by it is locked for that one, and what is unlocked, too.
+        """
+        fd = self.fd
+        return fd != _NO_FILE and _owners.get(fd) is not self._owner
 
     def check_descriptor(self) -> None:
         """Raise LogMovedError if the descriptor was closed: its number may be another file's."""
@@ -311,7 +327,7 @@ class LogFile:
         self._opening = reentrant_lock()
         self.sync_turn = reentrant_lock()
         self.joined = False
-        if self.fd == _NO_FILE:
+        if self.fd == _NO_FILE or self.is_given_away:
             return
         # By the descriptor: a file that was replaced is not at the path any more.
         own = f"/proc/self/fd/{self.fd}"
@@ -346,6 +362,7 @@ class LogFile:
     def _adopt(self, fd: int) -> None:
         status = os.fstat(fd)
         self.key = (status.st_dev, status.st_ino)
+        _owners[fd] = self._owner
         self.fd = fd
 
     def _open_descriptor(self) -> int:

@@ -118,6 +118,9 @@ class SyncQueue:
     def _make_durable(self, file: LogFile, end: int, failures: int) -> Sight | None:
         words = file.words
         assert words is not None
+        if file.is_given_away:
+            text = "the program has closed the descriptor of the log"
+            raise SyncFailedError(text)
         durable = decode_words(words.all()).durable
         if durable is not None and durable >= end:
             _check_not_repaired(words.get(FAILURES), failures)

@@ -21,9 +21,14 @@ class Waiting:
         self.told: bool = False  # That this instance waits for the lock.
 
     def tell(self) -> None:
-        """Let the others know that this process waits. The last one that does is known."""
-        words = self._log.file.words
+        """Let the others know that this process waits. The last one that does is known.
+
+        Raises LogMovedError if the descriptor was closed: it may be another file that is locked.
+        """
+        file = self._log.file
+        words = file.words
         if words is not None:
+            file.check_descriptor()
             words.put(WAITING, os.getpid())
             self.told = True
 

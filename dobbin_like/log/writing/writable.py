@@ -106,6 +106,8 @@ class WritableLog:
         log = self.log
         while True:
             file = log.file
+            if file.is_given_away:
+                file.check_descriptor()
             if not file.joined:
                 self._join()
             if not file.is_ready:
@@ -373,7 +375,8 @@ class WritableLog:
         # Another thread may be joining: the locks of the open file are those of both.
         with self.lock.kept_free:
             file = self.log.file
-        if not file.joined:  # It has followed to a packed log: nothing was written there.
+        # It has followed to a packed log: nothing was written there. Or the locks are another's.
+        if not file.joined or file.is_given_away:
             return
         try:
             with alone(file) as nobody_else:
