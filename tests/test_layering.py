@@ -63,7 +63,7 @@ HOUSE = {
         (
             "log.file  log.file.disk  log.file.lock_table  log.file.range_lock",
             "log.file.rights  log.file.status",
-            "log.file.lock  log.file.words",
+            "log.file.lock  log.file.range_wait  log.file.words",
             "log.file.log_file  log.file.new_file",
         ),
     ),

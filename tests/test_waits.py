@@ -14,7 +14,9 @@ import pytest
 
 from dobbin_like import warn_after
 from dobbin_like.exc import LockTimeout
+from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
+from dobbin_like.log.file import range_lock
 from dobbin_like.warn_after import Waits
 from tests.helpers.processes import exit_code, forked, in_child
 from tests.helpers.steps import TIMEOUT_SECONDS, Steps
@@ -75,15 +77,21 @@ def held_by_thread(log: TransactionLog, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def held_by_process(path: Path) -> Iterator[int]:
-    """Let a process hold the commit lock of *path* during the block; yield its number."""
+def held_by_process(path: Path, which: int | None = None) -> Iterator[int]:
+    """Let a process hold the commit lock of *path* during the block, or that of a byte.
+
+    Yields its number.
+    """
     got, tell_got = os.pipe()
     end, tell_end = os.pipe()
 
     def hold() -> None:
         os.close(tell_end)
         with TransactionLog(path, sync=False) as log:
-            log.acquire()
+            if which is None:
+                log.acquire()
+            else:
+                range_lock.lock(log.file.fd, which)
             os.write(tell_got, b"x")
             os.read(end, 1)  # Until the other end is closed.
 
@@ -243,6 +251,32 @@ def test_a_long_wait_for_a_process_names_it(
     steps.join()
 
     assert text.endswith(f"; process {process} holds it")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("which", "does"), [(range_lock.SYNC, "syncs"), (range_lock.OPENING, "opens")]
+)
+def test_a_long_wait_for_who_syncs_or_opens_the_file_names_it(
+    path: Path, heard: Heard, which: int, does: str
+) -> None:
+    """It may have been stopped, or its disk does not answer."""
+
+    def wait() -> None:
+        with TransactionLog(path) as other:
+            other.acquire()
+            other.append(Tid(other.tid + 1), ())
+            other.release()
+
+    wait()
+    with held_by_process(path, which) as process:
+        thread = threading.Thread(target=wait, name="waiter")
+        thread.start()
+        text = heard.next()
+    thread.join(TIMEOUT_SECONDS)
+
+    assert text.startswith(f"{path}: thread 'waiter' has waited for the file for ")
+    assert text.endswith(f" seconds; process {process} {does} it")
 
 
 @pytest.mark.usefixtures("impatient")

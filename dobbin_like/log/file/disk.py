@@ -44,6 +44,8 @@ def named(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.filename is not None:
+            raise
         raise OSError(error.errno, error.strerror, path) from error
 
 

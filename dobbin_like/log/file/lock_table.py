@@ -6,11 +6,13 @@ the system shows nothing of processes of other users, or outside a container.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["FileLock", "flock_of", "locks_of_descriptor"]
+__all__ = ["FileLock", "flock_of", "locks_of_descriptor", "process_with"]
 
 _LINE: Final = re.compile(
     r"\d+: (?P<waits>-> )?(?P<kind>\w+) +\w+ +(?P<mode>\w+) +(?P<process>-?\d+) "
@@ -49,6 +51,28 @@ def flock_of(file: str) -> tuple[int | None, tuple[int, ...]]:
     flocks = [lock for lock in found if lock.kind == "FLOCK" and lock.file == file]
     holder = next((lock.process for lock in flocks if not lock.waits), None)
     return holder, tuple(lock.process for lock in flocks if lock.waits)
+
+
+def process_with(fd: int, start: int) -> int | None:
+    """Return another process that holds the lock of the byte *start* of the open file *fd*.
+
+    None: there is none, or it is not shown.
+    """
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    for descriptors in Path("/proc").glob("[0-9]*/fd"):
+        process = int(descriptors.parent.name)
+        # What has ended meanwhile, or is another user's.
+        with contextlib.suppress(OSError):
+            for each in descriptors.iterdir() if process != os.getpid() else ():
+                found = each.stat()
+                if (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino):
+                    locks = locks_of_descriptor(int(each.name), process)
+                    if any(lock.exclusive and lock.start == start for lock in locks):
+                        return process
+    return None
 
 
 def _parsed(line: str) -> FileLock | None:

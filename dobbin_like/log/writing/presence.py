@@ -11,7 +11,8 @@ from __future__ import annotations
 import fcntl
 import os
 
-from dobbin_like.log.file import range_lock
+from dobbin_like.log.file import range_lock, range_wait
+from dobbin_like.log.file.disk import named
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.range_lock import OPENING, WRITER
 from dobbin_like.log.format.header import FAILURES
@@ -36,12 +37,13 @@ def join(log: ReadableLog) -> bool:
         IntegrityError, OSError: See recover(). It does not count among them.
     """
     file = log.file
-    try:
-        range_lock.lock(file.fd, OPENING)
-        file.joined = _join(log, file)
-        return file.joined
-    finally:
-        finish_despite_interrupts(lambda: range_lock.unlock(file.fd, OPENING))
+    with named(file.path):
+        try:
+            range_wait.take(file.fd, file.path, OPENING)
+            file.joined = _join(log, file)
+            return file.joined
+        finally:
+            finish_despite_interrupts(lambda: range_lock.unlock(file.fd, OPENING))
 
 
 def _join(log: ReadableLog, file: LogFile) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, TypeVar
 
 from dobbin_like.exc import IntegrityError
-from dobbin_like.log.file import disk, range_lock
+from dobbin_like.log.file import disk, range_lock, range_wait
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.words import SEEN_SIZE, Words
 from dobbin_like.log.format.header import (
@@ -224,7 +224,7 @@ def under_sync_lock(file: LogFile, step: Callable[[], _Result]) -> _Result:
 
     with file.sync_turn:
         try:
-            range_lock.lock(file.fd, range_lock.SYNC)
+            range_wait.take(file.fd, file.path, range_lock.SYNC)
             result = step()
             unlock()
         except BaseException:
