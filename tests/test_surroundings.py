@@ -27,6 +27,7 @@ from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, NotALogError
 from dobbin_like.exchange.sqlite import mirror
 from dobbin_like.log import path_watch
 from dobbin_like.log.copies.new_log import NewLog
+from dobbin_like.log.file import words
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.repair import repair
 from dobbin_like.repair.listing import readable
@@ -617,6 +618,56 @@ def test_who_gets_the_descriptor_of_another_instance_has_the_log_for_itself(path
 
     with Database(path) as database:
         assert database.root["n"] == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "call", "number", "read_only"),
+    [
+        (words, "_pread", errno.EIO, False),
+        (words, "_pread", errno.EIO, True),
+        (fcntl, "flock", errno.ENOLCK, False),
+        (fcntl, "fcntl", errno.ENOLCK, False),
+        (fcntl, "fcntl", errno.ENOLCK, True),
+    ],
+)
+def test_what_the_system_says_of_a_descriptor_names_the_file(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: Any,
+    call: str,
+    number: int,
+    read_only: bool,
+) -> None:
+    """A disk that is gone, a file system without locks."""
+    with Database(path) as database:
+        change(database, n=1)
+
+    def fail(*_arguments: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(place, call, fail)
+    with pytest.raises(OSError, match=os.strerror(number)) as raised:
+        TransactionLog(path, read_only=read_only)
+
+    assert (raised.value.errno, raised.value.filename) == (number, str(path))
+
+
+def test_a_disk_that_is_gone_is_told_with_the_file_when_news_are_asked_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Database(path) as database:
+        change(database, n=1)
+
+        def fail(*_arguments: Any) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(words, "_pread", fail)
+            for step in (transaction.begin, database.storage.acquire):
+                with pytest.raises(OSError, match=os.strerror(errno.EIO)) as raised:
+                    step()
+                assert raised.value.filename == str(path)
+        transaction.abort()
 
 
 @needs_root

@@ -346,8 +346,9 @@ class LogFile:
             os.close(fd)
 
     def _attach(self, fd: int) -> bool:
-        size = os.fstat(fd).st_size  # First: somebody may be creating it.
-        start = os.pread(fd, header.PAGE_SIZE, 0)
+        with disk.named(self.path):
+            size = os.fstat(fd).st_size  # First: somebody may be creating it.
+            start = os.pread(fd, header.PAGE_SIZE, 0)
         if header.is_unwritten(start, size):
             return False
         page = header.decode_page(self.path, start)

@@ -42,16 +42,28 @@ class Words:
 
     def all(self) -> bytes:
         """Return all words as they are stored, in one read; see :func:`.decode_words`."""
-        return _pread(self._fd, _ALL, WORDS_OFFSET)
+        try:
+            return _pread(self._fd, _ALL, WORDS_OFFSET)
+        except OSError as error:
+            raise self._named(error) from error
 
     def seen(self) -> bytes:
         """Return the words that change with whatever gets visible, as they are stored."""
-        return _pread(self._fd, SEEN_SIZE, WORDS_OFFSET)
+        try:
+            return _pread(self._fd, SEEN_SIZE, WORDS_OFFSET)
+        except OSError as error:
+            raise self._named(error) from error
+
+    def _named(self, error: OSError) -> OSError:
+        return OSError(error.errno, error.strerror, self._path)
 
     def find(self, index: int) -> int | None:
         """Return the value of a word, None if it is not believed, whenever it is read."""
         for _ in range(_TRIES):
-            data = _pread(self._fd, WORD_SIZE, WORDS_OFFSET + index * WORD_SIZE)
+            try:
+                data = _pread(self._fd, WORD_SIZE, WORDS_OFFSET + index * WORD_SIZE)
+            except OSError as error:
+                raise self._named(error) from error
             value = decode_word(index, data)
             if value is not None or len(data) < WORD_SIZE:
                 return value

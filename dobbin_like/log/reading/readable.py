@@ -307,7 +307,8 @@ class ReadableLog:
         self._outdated = seen
 
     def _is_writer_there(self) -> bool:
-        return range_lock.holder(self.file.fd, range_lock.WRITER) == range_lock.SHARED
+        with disk.named(self.path):
+            return range_lock.holder(self.file.fd, range_lock.WRITER) == range_lock.SHARED
 
     def _certain_end(self, words: Words) -> int:
         """Find the end, and bring what is before it to stable storage."""
