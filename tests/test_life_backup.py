@@ -595,6 +595,23 @@ def test_what_a_killed_backup_has_left_beside_is_removed_by_the_next(
     assert kept.read_bytes() == b"left"
 
 
+def test_a_log_that_has_the_name_of_what_is_written_first_stays(
+    database: Database, target: Path
+) -> None:
+    change(database, a=1)
+    part = target.with_name("backup.log.part")
+    with TransactionLog(part) as log:
+        log.acquire()
+        log.release()
+    there = part.read_bytes()
+
+    with pytest.raises(CopyError, match=r"backup\.log\.part, .* is a log; give another path"):
+        database.backup(target)
+
+    assert part.read_bytes() == there
+    part.unlink()
+
+
 # -- packed logs ------------------------------------------------------------------------
 
 

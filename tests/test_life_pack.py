@@ -802,6 +802,21 @@ def test_a_file_with_two_names_is_not_packed(database, root, path, tmp_path):
     assert database.pack(dry_run=True).before.objects == 1
 
 
+def test_a_log_that_has_the_name_of_the_packed_one_stays(database, root, path):
+    beside = path.with_name(f"{path.name}.pack")
+    manager = transaction.TransactionManager()
+    with Database(beside, transaction_manager=manager) as other:
+        other.set_root(type(root)())
+        manager.commit()
+
+        with pytest.raises(PackError, match="is a log; move it"):
+            database.pack()
+        manager.begin()
+        assert other.root is not None
+        beside.rename(path.with_name("moved.log"))
+    assert database.pack().packed
+
+
 def test_who_opened_a_link_packs_what_it_leads_to(database, root, path, tmp_path):
     link = tmp_path / "link.log"
     link.symlink_to(path.name)

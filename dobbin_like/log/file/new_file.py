@@ -2,7 +2,7 @@
 
 It is written under ``<path>.part``. Killed at any moment, its writer leaves at the path
 what was there before, or the whole new file; what it left of the other name is removed
-by whoever writes there next. Knows no format.
+by whoever writes there next. A log of that name which is in use is not: it is refused.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import weakref
 from collections.abc import Callable
 from typing import Final, Self
 
-from dobbin_like.exc import CopyError, PackRunningError
+from dobbin_like.exc import CopyError, Error, PackError, PackRunningError
 from dobbin_like.log.file.disk import named, open_file, sync_directory
 from dobbin_like.log.file.lock import try_lock, unlock
 from dobbin_like.log.file.rights import take_over
+from dobbin_like.log.format import header
 
 PACKED = ".pack"
 """What a packed log has behind its name while it is written."""
@@ -151,11 +152,18 @@ class NewFile:
         if not _leads_to(self.path, status):
             return False
         if status.st_size:
+            if _is_in_use(self.fd):
+                self._close()  # It is not to be removed.
+                raise self._refusal()
             # Left by one that was killed. A new one, for this one may have another name by
             # now: that of its place.
             os.unlink(self.path)
             return False
         return True
+
+    def _refusal(self) -> Error:
+        reason = f"{self.path}, which it would be written to at first, is a log; give another path"
+        return CopyError(self._place, reason)
 
     def _drop(self) -> None:
         """Close the file; remove it if it has not come to its place."""
@@ -212,6 +220,10 @@ class PackFile(NewFile):
             time.sleep(_LOOK_SECONDS)
         raise PackRunningError(self.path)
 
+    def _refusal(self) -> Error:
+        reason = f"{self.path}, which the packed log would be written to, is a log; move it"
+        return PackError(self._place, reason)
+
 
 def check_place(path: str) -> None:
     """Raise CopyError if what is at *path* is a device, a pipe or the like.
@@ -246,6 +258,14 @@ def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
                 unlock(fd)
     finally:
         os.close(fd)
+
+
+def _is_in_use(fd: int) -> bool:
+    """Return whether somebody has opened it for writing as a log: not what is written here."""
+    start = os.pread(fd, header.PAGE_SIZE, 0)
+    word = start[header.word_offset(header.STATE) :][: header.WORD_SIZE]
+    state = header.decode_word(header.STATE, word)
+    return start.startswith(header.MAGIC) and state not in (None, header.UNNAMED)
 
 
 def _create(path: str, _flags: int) -> int:
