@@ -802,6 +802,20 @@ def test_a_file_with_two_names_is_not_packed(database, root, path, tmp_path):
     assert database.pack(dry_run=True).before.objects == 1
 
 
+def test_a_file_that_gets_a_second_name_meanwhile_is_not_packed(database, root, path, tmp_path):
+    def link(_done, _total):
+        if not (tmp_path / "other.log").exists():
+            os.link(path, tmp_path / "other.log")
+
+    with pytest.raises(PackError, match="2 names"):
+        database.pack(progress=link)
+    assert path.samefile(tmp_path / "other.log")
+    transaction.begin()
+    checkout(root)
+    root.n += 1
+    transaction.commit()
+
+
 def test_a_log_that_has_the_name_of_the_packed_one_stays(database, root, path):
     beside = path.with_name(f"{path.name}.pack")
     manager = transaction.TransactionManager()

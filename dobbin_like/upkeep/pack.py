@@ -35,7 +35,7 @@ from dobbin_like.exc import PackError, ReadOnlyStorageError
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.copies.new_log import NewLog
-from dobbin_like.log.copies.packed_log import PackedLog
+from dobbin_like.log.copies.packed_log import PackedLog, check_names
 from dobbin_like.log.file.new_file import PackFile
 from dobbin_like.mistaken.arguments import check_callables, check_flags
 from dobbin_like.store import Progress, Store
@@ -196,10 +196,7 @@ def pack_file(
 
 def _check_replaceable(path: str) -> None:
     """Refuse a file that another can't take the place of, before anything is done."""
-    names = os.stat(path).st_nlink  # noqa: PTH116
-    if names > 1:
-        reason = f"it has {names} names, and the others would keep the old file"
-        raise PackError(path, reason)
+    check_names(path, os.stat(path).st_nlink)  # noqa: PTH116
     place = os.path.realpath(path)
     if place in _mount_points():
         reason = (

@@ -55,6 +55,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+def check_names(path: str, names: int) -> None:
+    """Raise PackError unless a file has one name: another would lead to the old file."""
+    if names > 1:
+        reason = f"it has {names} names, and the others would keep the old file"
+        raise PackError(path, reason)
+
+
 class PackedLog:
     """The log that is packed, as of *keep*; an instance of its own, for one thread.
 
@@ -217,6 +224,7 @@ class PackedLog:
 
         Raises:
             LogMovedError: Somebody has moved the log, or put another file there.
+            PackError: It has got another name meanwhile, or no file can take its place.
             OSError: The file could not be moved; the log is as it was.
         """
         self._writing.held_by_caller("replace_by()")
@@ -226,6 +234,7 @@ class PackedLog:
         # Where links lead to: to replace a link would leave the file to all its other names.
         place = os.path.realpath(self.path)
         file.size_at_path()  # Since the lock was taken, much may have been copied.
+        check_names(self.path, os.fstat(file.fd).st_nlink)
         try:
             # First: should we die in between, the next holder of the lock takes it back.
             words.put(STATE, REPLACED)
