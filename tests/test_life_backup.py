@@ -25,6 +25,7 @@ from dobbin_like import (
 from dobbin_like.check import check_log
 from dobbin_like.exc import ClosedError, FormatVersionError, NotALogError
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.log.file import disk
 from dobbin_like.log.format.header import APPENDED, DURABLE, PAGE_SIZE, SAVED, WORDS_OFFSET
 from tests.helpers.amount import step
 from tests.helpers.copying import copies_log, interrupted, killed
@@ -610,6 +611,37 @@ def test_a_log_that_has_the_name_of_what_is_written_first_stays(
 
     assert part.read_bytes() == there
     part.unlink()
+
+
+def test_a_backup_that_is_deleted_while_it_is_written_is_not_taken_for_one(
+    database: Database, target: Path
+) -> None:
+    change(database, a=1)
+    database.backup(target)
+    change(database, a=2)
+
+    with pytest.raises(CopyError, match="deleted or replaced while it was written"):
+        database.backup(target, progress=lambda _done, _total: target.unlink(missing_ok=True))
+
+    assert database.backup(target).full
+
+
+def test_a_backup_that_may_not_be_written_says_so(
+    database: Database, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that the system has made read-only; not what to do with a log."""
+    change(database, a=1)
+    database.backup(target)
+
+    def refuse(path: str, flags: int, mode: int = 0o600) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return open_file(path, flags, mode)
+
+    open_file = disk.open_file
+    monkeypatch.setattr(disk, "open_file", refuse)
+    with pytest.raises(CopyError, match=r"read and not written \(Read-only file system\)$"):
+        database.backup(target)
 
 
 # -- packed logs ------------------------------------------------------------------------

@@ -7,7 +7,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, SelfWaitError
+from dobbin_like.exc import (
+    CopyError,
+    LockTimeout,
+    LogMovedError,
+    ReadOnlyStorageError,
+    SelfWaitError,
+)
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.copies.backup_copy import Copied, LogCopy, copy_frames, copy_page
@@ -60,8 +66,9 @@ def backup(
 
     Raises:
         CopyError: The file is the log itself, a backup of another database, or has
-            transactions that this one has not; another program is writing to it; nothing was
-            committed yet; or the storage has no file.
+            transactions that this one has not; another program is writing to it, or has deleted
+            or replaced it meanwhile; it may not be written; nothing was committed yet; or the
+            storage has no file.
         NotALogError, FormatVersionError: The file is something else.
         LogMovedError: The log that is open is not at its path any more; ``snapshot()`` saves what
             it has.
@@ -114,12 +121,14 @@ def _append(original: OriginalLog, path: str, progress: Progress | None) -> Copi
         ours, theirs = original.page, file.page
     if ours is None or theirs is None or ours.store_id != theirs.store_id:
         raise CopyError(path, f"it is not a backup of {original.path}; give another path")
-    with closing(LogCopy(path)) as copy:
+    with closing(_opened(path)) as copy:
         try:
             _lock(copy)
             start = copy.place_in(original)
             if start is not None:
-                return copy.extend(original, start, progress)
+                copied = copy.extend(original, start, progress)
+                copy.check_path()
+                return copied
             if ours.generation > theirs.generation and original.place.tid >= copy.place.tid:
                 return None
         finally:
@@ -129,6 +138,16 @@ def _append(original: OriginalLog, path: str, progress: Progress | None) -> Copi
         f"or this one was written to; keep this one, and give another path"
     )
     raise CopyError(path, reason)
+
+
+def _opened(path: str) -> LogCopy:
+    try:
+        return LogCopy(path)
+    except ReadOnlyStorageError as error:
+        if not isinstance(error.__cause__, OSError):  # It follows another log.
+            raise
+        reason = f"it may be read and not written ({error.__cause__.strerror})"
+        raise CopyError(path, reason) from error
 
 
 def _lock(copy: LogCopy) -> None:

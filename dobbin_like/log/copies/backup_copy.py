@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from dobbin_like.exc import CopyError, LogMovedError
 from dobbin_like.log.copies.backup_source import OriginalLog
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.words import Words
@@ -85,6 +86,14 @@ class LogCopy:
 
     def release(self) -> None:
         self._writing.release()
+
+    def check_path(self) -> None:
+        """Raise CopyError if the file is not at its path any more: what was copied is lost."""
+        try:
+            self._log.file.size_at_path()
+        except LogMovedError as error:
+            reason = "it was deleted or replaced while it was written; make the backup again"
+            raise CopyError(self.path, reason) from error
 
     def place_in(self, original: OriginalLog) -> LogPlace | None:
         """Return the end of what both logs have, if this one has no transaction behind it.
