@@ -28,9 +28,10 @@ from dobbin_like.log.file import new_file
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.format.header import PAGE_SIZE, RESTORED, STATE
 from dobbin_like.log.writing import writable
+from dobbin_like.upkeep.pack import pack_file
 from dobbin_like.upkeep.restore import RestoreReport, restore
 from tests.helpers.log_files import tids, with_words, word_in
-from tests.helpers.processes import run, start
+from tests.helpers.processes import exit_code, forked, run, start
 from tests.helpers.steps import in_thread
 from tests.helpers.transactions import change
 
@@ -433,6 +434,28 @@ def test_if_it_was_put_there_and_the_rest_fails_the_old_log_is_told_of(
         with pytest.raises(LogMovedError, match="restored from a backup"):
             reader.read_news()
     assert value(log) == 2
+
+
+@pytest.mark.parametrize("opens", [False, True], ids=["packed at once", "opened before"])
+def test_killed_when_the_log_has_its_name_it_can_be_packed(
+    log: Path, backup: Path, monkeypatch: pytest.MonkeyPatch, opens: bool
+) -> None:
+    """It has that under which it was written as well, and a log with two names is not packed."""
+    log.unlink()
+
+    def is_killed() -> None:
+        monkeypatch.setattr(new_file, "sync_directory", lambda _path: os._exit(9))
+        restore(backup, log)
+
+    assert exit_code(forked(is_killed)) == 9
+    assert log.samefile(log.with_name("data.log.part"))
+
+    if opens:
+        with Database(log) as database:
+            change(database, a=4)
+        assert not log.with_name("data.log.part").exists()
+    assert pack_file(str(log)).before.objects
+    assert not log.with_name("data.log.part").exists()
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ from dobbin_like.exc import LogError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.counts import LogCounts, counted
 from dobbin_like.log.file.log_file import LogFile
-from dobbin_like.log.file.new_file import PACKED, remove_stale
+from dobbin_like.log.file.new_file import PACKED, remove_left, remove_stale
 from dobbin_like.log.format.header import PAGE_SIZE, decode_page
 from dobbin_like.log.format.meta import NO_META, Meta
 from dobbin_like.log.path_watch import PathWatch
@@ -130,6 +130,7 @@ class TransactionLog:
         warn_if_ahead(self.path, self.tid)
         if not read_only and reading.file.page is not None:
             remove_stale(os.path.realpath(self.path) + PACKED, self._is_stale_pack)
+            remove_left(self.path, os.fstat(reading.file.fd))
 
     def __len__(self) -> int:
         return self._reading.applied.tail.sequence

@@ -36,7 +36,7 @@ from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.copies.packed_log import PackedLog, check_names
-from dobbin_like.log.file.new_file import PackFile
+from dobbin_like.log.file.new_file import PackFile, remove_left
 from dobbin_like.mistaken.arguments import check_callables, check_flags
 from dobbin_like.store import Progress, Store
 from dobbin_like.timestamps import is_ahead, now, time_of
@@ -196,6 +196,7 @@ def pack_file(
 
 def _check_replaceable(path: str) -> None:
     """Refuse a file that another can't take the place of, before anything is done."""
+    remove_left(path, os.stat(path))  # noqa: PTH116
     check_names(path, os.stat(path).st_nlink)  # noqa: PTH116
     place = os.path.realpath(path)
     if place in _mount_points():

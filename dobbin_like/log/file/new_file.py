@@ -26,6 +26,9 @@ from dobbin_like.log.format import header
 PACKED = ".pack"
 """What a packed log has behind its name while it is written."""
 
+_WRITTEN: Final = ".part"
+"""What any other new file has behind its name until it is at its place."""
+
 _LOOKS: Final = 20
 _LOOK_SECONDS: Final = 0.005
 """How often, and after which pause, a pack tries to lock its file until another one is running."""
@@ -65,7 +68,7 @@ class NewFile:
     def __init__(self, path: str, mode: int) -> None:
         # Where a link leads to: a new file beside the link would replace the link.
         self._place = os.path.realpath(path)
-        self.path: str = self._place + ".part"
+        self.path: str = self._place + _WRITTEN
         self._mode = mode
         self._pid = os.getpid()
         _written.add(self)
@@ -152,7 +155,8 @@ class NewFile:
         if not _leads_to(self.path, status):
             return False
         if status.st_size:
-            if _is_in_use(self.fd):
+            # One with another name, too, was put there by a writer that was killed right then.
+            if status.st_nlink == 1 and _is_in_use(self.fd):
                 self._close()  # It is not to be removed.
                 raise self._refusal()
             # Left by one that was killed. A new one, for this one may have another name by
@@ -172,7 +176,8 @@ class NewFile:
         try:
             # As long as it is locked, nobody else puts another file there.
             if _leads_to(self.path, os.fstat(self.fd)):
-                os.unlink(self.path)
+                with contextlib.suppress(FileNotFoundError):  # See remove_left().
+                    os.unlink(self.path)
         finally:
             self._close()
 
@@ -266,6 +271,19 @@ def _is_in_use(fd: int) -> bool:
     word = start[header.word_offset(header.STATE) :][: header.WORD_SIZE]
     state = header.decode_word(header.STATE, word)
     return start.startswith(header.MAGIC) and state not in (None, header.UNNAMED)
+
+
+def remove_left(path: str, status: os.stat_result) -> None:
+    """Remove the name under which the file at *path* was written, if it still has it.
+
+    Its writer was killed when it had given the file its own name as well. A file with two names
+    can't be replaced.
+    """
+    if status.st_nlink > 1:
+        written = os.path.realpath(path) + _WRITTEN
+        with contextlib.suppress(OSError):
+            if _leads_to(written, status):
+                os.unlink(written)
 
 
 def _create(path: str, _flags: int) -> int:
