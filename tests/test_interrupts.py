@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import threading
 
 import pytest
@@ -12,6 +13,7 @@ import transaction
 
 from dobbin_like import Database, PersistentList, checkout
 from dobbin_like.ids import NO_TID
+from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.writing import flusher
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
@@ -384,6 +386,24 @@ def test_a_log_whose_closing_was_interrupted_is_free_for_its_own_thread(path):
         if not came:
             break
     assert step > 50
+
+
+def test_a_file_whose_closing_was_interrupted_can_be_closed_again(path):
+    with Database(path) as database:
+        database.set_root(Thing(x=0))
+        transaction.commit()
+
+    for step in itertools.count():
+        file = LogFile(str(path), read_only=True)
+        file.open()
+        descriptor = file.fd
+        came = interrupted_at_step(step, file.close)
+        file.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+        if not came:
+            break
+    assert step > 3
 
 
 def change_only(thing):

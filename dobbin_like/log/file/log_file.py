@@ -281,11 +281,13 @@ class LogFile:
         self._close_descriptor()
 
     def _close_descriptor(self) -> None:
-        fd, self.fd = getattr(self, "fd", _NO_FILE), _NO_FILE
+        fd = getattr(self, "fd", _NO_FILE)
         if fd != _NO_FILE and self._is_descriptor(fd):
-            # Before: another thread may get the number as soon as it is free.
-            _owners.pop(fd, None)
+            # Before: another thread may get the number as soon as it is free. Without a call: an
+            # interrupt comes before both, to be repeated, or after both.
+            del _owners[fd]
             os.close(fd)
+        self.fd = _NO_FILE
 
     def _is_descriptor(self, fd: int) -> bool:
         """Return whether the number is still that of the file, as this instance has opened it.
