@@ -603,3 +603,29 @@ def test_who_reads_gets_what_was_stored_before(root, again, monkeypatch):
     checkout(found)
     found["v"] = [*found["v"]]
     found._p_jar.transaction_manager.commit()
+
+
+class Starved:
+    """Takes more memory than there is, when it is pickled for the *number*-th time."""
+
+    def __init__(self, number):
+        self.left = number
+
+    def __reduce__(self):
+        self.left -= 1
+        if self.left < 0:
+            raise MemoryError
+        return Starved, (0,)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_without_memory_no_value_is_blamed(root, number):
+    """It names the value that is written when the memory is out, which may be any."""
+    checkout(root)
+    root["v"] = [Starved(number), threading.Lock()]
+    with pytest.raises(MemoryError):
+        root._p_jar.transaction_manager.commit()
+    root._p_jar.transaction_manager.abort()
+    checkout(root)
+    root["v"] = 1
+    root._p_jar.transaction_manager.commit()

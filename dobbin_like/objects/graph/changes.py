@@ -245,6 +245,8 @@ class Changes:
         self.publications.append(_new(Publication, (obj, ref, shared, face)))
 
     def _culprit(self, ref: ObjectRef, face: Any, state: State, error: Exception) -> BaseException:
+        if isinstance(error, MemoryError):  # It is about no value.
+            return error
         tell, told = getattr(face, "_p_told", None), None
         if tell is not None:
             owner, told = tell(state)

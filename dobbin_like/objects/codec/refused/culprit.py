@@ -99,7 +99,7 @@ def culprit(
 
     Lets *attempt* store the parts of *state*, then those of the first that fails; first those that
     are *told*, each after the way to it. Errors of this package that know more than the path are
-    kept.
+    kept. MemoryError: the parts could not be looked at.
     """
     parts = _attributes(state) if told is None else told
     path = ""
@@ -126,6 +126,8 @@ def culprit(
 def _failure(attempt: Callable[[Any], object], value: Any) -> Exception | None:
     try:
         attempt(value)
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001  whatever user code raises while it is pickled
         return error
     return None
