@@ -65,7 +65,9 @@ def print_any_text() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  to the end
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+    # surrogateescape is that of Python in the locale C, and has no escape for what is no byte.
+    strict = "strict", "surrogateescape"
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in strict:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
