@@ -32,6 +32,7 @@ from dobbin_like.exc import Error, IntegrityError
 from dobbin_like.log.format.header import DURABLE, PAGE_SIZE, REPLACED, STATE
 from dobbin_like.persistent import PersistentDict, PersistentFile, PersistentStream, checkout
 from dobbin_like.storage import TransactionLog
+from dobbin_like.watch import LogWatch
 from tests.helpers.amount import LONG, step
 from tests.helpers.log_files import word_in
 from tests.helpers.processes import run, start
@@ -413,6 +414,20 @@ def test_where_a_copy_was_cut_is_told(
     assert list(found) == moments.committed[:-1]
     assert [entry.levelname for entry in caplog.records] == ["WARNING"]
     assert f"{copy}: a copy that was cut at {size} of {size + 20} bytes" in caplog.text
+
+
+def test_a_copy_that_was_cut_is_counted_and_watched(moments: Moments, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.log"
+    size = (word_in(moments.images[-1], DURABLE) or 0) - 20
+    copy.write_bytes(moments.images[-1][:size])
+
+    with TransactionLog(copy, read_only=True) as log:
+        counts = log.counts()
+    with LogWatch(str(copy)) as watch:
+        activity = watch.look()
+
+    assert (counts.behind_transactions, counts.behind_bytes) == (0, 0)
+    assert (activity.commits, activity.file_bytes) == (0, size)
 
 
 @pytest.mark.parametrize("read_only", [False, True])

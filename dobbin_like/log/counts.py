@@ -82,7 +82,8 @@ def counted(reading: ReadableLog, writing: WritableLog) -> LogCounts:
         size, block = os.fstat(file.fd).st_size, words.all()
         values = decode_words(block)
         durable, appended = values.durable or PAGE_SIZE, values.appended or PAGE_SIZE
-        visible = max(words.visible(), tail.end)
+        # What a copy that was cut has lost of what was visible is no news.
+        visible = max(words.visible(), tail.end) if reading.has_news() else tail.end
         runs = certain_transactions(ReadBuffer(file.fd, reading.path), tail, visible)
         behind = sum(len(run) for run, _ in runs)
     counts, lock, waits = writing.writer.counts, writing.lock, writing.lock.waits
