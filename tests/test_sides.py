@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import pickle
@@ -34,6 +35,7 @@ from dobbin_like import (
 from dobbin_like.exc import Difference, Sides
 from dobbin_like.objects.values.refs import ref_of
 from dobbin_like.objects.values.short import short
+from dobbin_like.testing.steps import in_thread
 from tests.helpers.processes import in_child
 from tests.helpers.things import Thing
 from tests.helpers.transactions import commit_elsewhere
@@ -94,6 +96,28 @@ def test_an_error_tells_who_was_first_and_the_values_of_both(database, path, by_
         "'closed for the summer'",
         "  .open: old True, theirs False, own 'half'",
     ]
+
+
+@pytest.mark.parametrize("by_process", [False, True])
+def test_an_error_tells_that_another_one_has_set_the_root(database, path, by_process):
+    def theirs():
+        with Database(path) if by_process else contextlib.nullcontext(database) as other:
+            other.set_root(Thing())
+            transaction.commit()
+
+    database.set_root(Thing())
+    in_thread(theirs)
+    who = "another process or instance" if by_process else "another thread"
+    with pytest.raises(ConflictError) as caught:
+        transaction.commit()
+    transaction.abort()
+
+    error = caught.value
+    assert error.serial == database.tid == database.root._p_serial
+    assert str(error).splitlines()[0] == (
+        f"the root was set by {who} (tid {error.serial}) after this transaction saw that there was "
+        "none; run the transaction again"
+    )
 
 
 @pytest.mark.parametrize("make", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, Self
 
 from dobbin_like.exc.base import HOME, Error, TransientError
-from dobbin_like.ids import Oid, Tid
+from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
 
 __all__ = [
     "ConflictError",
@@ -123,6 +123,11 @@ class ConflictError(Error, TransientError):
 
     def _summary(self) -> str:
         failed = f", and {self.failed}" if self.failed else ""
+        if (self.oid, self.base_serial) == (ROOT_OID, NO_TID):
+            return (
+                f"the root was set by {self.by_whom} (tid {self.serial}) after this transaction "
+                f"saw that there was none; run the transaction again"
+            )
         return (
             f"{self.class_name} oid {self.oid} was changed by {self.by_whom} (tid {self.serial}) "
             f"after this transaction read it (tid {self.base_serial}){failed}; run the "

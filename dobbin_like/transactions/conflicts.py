@@ -60,8 +60,12 @@ def find_conflicts(
     merged, torn = _resolve_all(graph, view)
     if new_root and graph.shared.has_root:
         name, at = type(new_root[0]).__name__, graph.shared.tid
-        error = _conflict(graph, name, ROOT_OID, NO_TID, "", foreign=graph.shared.root_is_foreign)
-        raise error.tell(lambda: first_side(graph, ROOT_OID, NO_TID, at)[0])
+        # Its reference is not in memory where others have set it, nor is its tid.
+        sides, stored = first_side(graph, ROOT_OID, NO_TID, at)
+        serial = NO_TID if stored is None else stored.tid
+        foreign = graph.shared.root_is_foreign
+        error = _error(name, ROOT_OID, serial, NO_TID, "", foreign=foreign)
+        raise error.tell(lambda: sides)
     for working, serial, base, state in merged:
         if id(owner_of(working.obj)) not in torn:
             working.rebase(serial, base, state)
