@@ -221,6 +221,20 @@ def test_a_transaction_is_undone(capsys: pytest.CaptureFixture[str], log: str) -
     assert json.loads(out) == {"undone": tids(log)[-2], "tid": tids(log)[-1]}
 
 
+def test_what_needs_no_undoing_is_told(capsys: pytest.CaptureFixture[str], log: str) -> None:
+    last = tids(log)[-1]
+    run(capsys, "undo", log, str(last))
+    count = len(tids(log))
+
+    code, out, err = run(capsys, "undo", log, str(last))
+
+    assert (code, err) == (0, "")
+    assert out == f"{log}: transaction {last} needs no undoing: all is as it was before it\n"
+    code, out, _ = run(capsys, "undo", log, str(last), "--json")
+    assert json.loads(out) == {"undone": last, "tid": None}
+    assert len(tids(log)) == count
+
+
 def test_what_can_not_be_undone_is_one_line(capsys: pytest.CaptureFixture[str], log: str) -> None:
     before = Path(log).read_bytes()
     first = str(tids(log)[0])

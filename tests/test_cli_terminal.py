@@ -150,9 +150,7 @@ def test_a_disk_that_is_full_is_one_line(log: str) -> None:
     assert result.stderr == b"dobbin: No space left on device\n"
 
 
-@pytest.mark.parametrize(
-    "encoding", ["ascii", "latin-1", "utf-8:strict", "ascii:surrogateescape"]
-)
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8:strict", "ascii:surrogateescape"])
 def test_what_an_encoding_does_not_have_is_an_escape(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.log")
     with Database(path) as database:

@@ -55,6 +55,7 @@ ERRORS = {
     exc.ObjectNotFound(7): "there is no object with oid 7",
     exc.TransactionNotFound("x.log", 7, "too new"): "x.log: no transaction 7: too new",
     exc.PastDroppedError("x.log", 7, 9): "as of tid 7 was dropped when the log was packed; ask",
+    exc.PastDroppedError("x.log", 7, 9, 8): "x.log: transaction 8 can't be undone: what there was",
     exc.UndoError("x.log", 7, "it failed"): "x.log: transaction 7 can't be undone: it failed",
     exc.UndoConflictError(
         "Cart", 3, 9, 5, "somebody", "", "total"

@@ -571,8 +571,10 @@ def test_what_packing_has_dropped_can_not_come_back(database):
     after = change(thing, a=3)
     packed = Packed(database.storage, kept)
 
-    with pytest.raises(PastDroppedError):
+    with pytest.raises(PastDroppedError) as caught:
         _find(packed, kept, after)
+    assert (caught.value.undone, caught.value.tid) == (kept, kept - 1)
+    assert f"transaction {kept} can't be undone: what there was before" in str(caught.value)
     assert _find(packed, after, after).tid == after
 
 

@@ -115,8 +115,8 @@ def test_an_error_tells_that_another_one_has_set_the_root(database, path, by_pro
     error = caught.value
     assert error.serial == database.tid == database.root._p_serial
     assert str(error).splitlines()[0] == (
-        f"the root was set by {who} (tid {error.serial}) after this transaction saw that there was "
-        "none; run the transaction again"
+        f"the root was set by {who} (tid {error.serial}) after this transaction saw that there "
+        "was none; run the transaction again"
     )
 
 

@@ -43,6 +43,7 @@ def undo(path: str, tid: int, *, allow: tuple[str, ...], as_json: bool) -> None:
             raise Complaint(text)
         try:
             with database.transaction(note=f"undo {tid}"):
+                before = database.tid
                 database.undo(tid)
         except UnloadedClassError as error:
             remedy = error.remedy
@@ -52,8 +53,11 @@ def undo(path: str, tid: int, *, allow: tuple[str, ...], as_json: bool) -> None:
             why = "; ".join(filter(None, (error.reason, remedy)))
             text = f"{shown(path)}: {name} is not loaded: {why}"
             raise Complaint(text) from None
-        undone_by = database.tid
-    text = f"{shown(path)}: transaction {tid} is undone, by {undone_by}"
+        undone_by = None if database.tid == before else database.tid
+    what = "needs no undoing: all is as it was before it"
+    if undone_by is not None:
+        what = f"is undone, by {undone_by}"
+    text = f"{shown(path)}: transaction {tid} {what}"
     show(text, {"undone": tid, "tid": undone_by}, as_json=as_json)
 
 

@@ -67,15 +67,27 @@ class TransactionNotFound(UsageError, LookupError):
 
 
 class PastDroppedError(UsageError, LookupError):
-    """The state as of this tid was dropped when the log was packed."""
+    """The state as of this tid was dropped when the log was packed.
+
+    ``undone`` is the transaction that was to be undone, which needs it.
+    """
 
     path: str
     tid: Tid
     complete_since: Tid
+    undone: Tid | None = None
     text = (
         "{path}: the state as of tid {tid} was dropped when the log was packed; ask for tid "
         "{complete_since} or later"
     )
+
+    def __str__(self) -> str:
+        if self.undone is None:
+            return super().__str__()
+        return (
+            f"{self.path}: transaction {self.undone} can't be undone: what there was before it "
+            f"was dropped when the log was packed; undo one after tid {self.complete_since}"
+        )
 
 
 class UndoError(UsageError, ValueError):

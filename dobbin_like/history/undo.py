@@ -20,7 +20,13 @@ from typing import Any, NamedTuple
 from dobbin_like.collections.dict import PersistentDict
 from dobbin_like.collections.set import PersistentSet
 from dobbin_like.contract import Storage, Transaction
-from dobbin_like.exc import ConflictError, TransactionNotFound, UndoConflictError, UndoError
+from dobbin_like.exc import (
+    ConflictError,
+    PastDroppedError,
+    TransactionNotFound,
+    UndoConflictError,
+    UndoError,
+)
 from dobbin_like.history.states import differing
 from dobbin_like.ids import CATALOG_CLASS, ROOT_OID, Oid, Tid
 from dobbin_like.objects.faces.base import checkout
@@ -99,7 +105,11 @@ def _find(storage: Storage, tid: Tid, snapshot: Tid) -> Transaction:
         reason = f"this thread sees the log up to {snapshot}; begin a transaction to see more"
         raise TransactionNotFound(storage.path, tid, reason)
     # What it changed needs the version before.
-    check_complete(storage, Tid(tid - 1))
+    before = Tid(tid - 1)
+    try:
+        check_complete(storage, before)
+    except PastDroppedError as error:
+        raise PastDroppedError(error.path, before, error.complete_since, tid) from None
     logged: Transaction | None = next(storage.transactions(Tid(tid - 1), tid), None)
     if logged is None:
         raise TransactionNotFound(storage.path, tid, "none has this tid")
