@@ -83,8 +83,9 @@ def path_of(uri: str) -> str:
 
 
 def _log(path: str, *, read_only: bool, must_exist: bool, sync: bool) -> TransactionLog:
-    if must_exist and not os.path.exists(path):  # noqa: PTH110
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    expected = path if must_exist else os.path.dirname(path)  # noqa: PTH120
+    if expected and not os.path.exists(expected):  # noqa: PTH110
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), expected)
     return TransactionLog(path, read_only=read_only, sync=sync)
 
 

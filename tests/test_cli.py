@@ -198,7 +198,7 @@ def test_a_directory_that_is_not_there_is_one_line(
     code, _, err = run(capsys, "demo", str(path))
 
     assert code == 2
-    assert err == f"dobbin: {path}: No such file or directory\n"
+    assert err == f"dobbin: {path.parent}: No such file or directory\n"
 
 
 def test_a_demo_that_another_python_has_begun_is_left_alone(
@@ -771,10 +771,18 @@ def test_a_class_that_nobody_knows_is_one_line(
         ("pack {0} --keep 2999-01-01", "in the future"),
         ("snapshot {0} {0}.to --at 1", "before the first one"),
         ("snapshot {0} {0}.to --at 2999-01-01", "in the future"),
-        ("snapshot {0} {0}", "File exists"),
+        ("snapshot {0} {0}", "a file is there already; give another path"),
         ("backup {0} {0}", "this is the database itself"),
         ("restore {0} {0}", "this is the backup itself"),
-        ("repair {0} {0}", "File exists"),
+        ("repair {0} {0}", "a file is there already; give another path"),
+        ("backup {0} {0}.d/x", ".d: No such file or directory"),
+        ("restore {0} {0}.d/x", ".d: No such file or directory"),
+        ("snapshot {0} {0}.d/x", ".d: No such file or directory"),
+        ("repair {0} {0}.d/x", ".d: No such file or directory"),
+        ("export {0} --to json {0}.d/x", ".d: No such file or directory"),
+        ("export {0} --to sqlite {0}.d/x", ".d: No such file or directory"),
+        ("copy {0} {0}.d/x", ".d: No such file or directory"),
+        ("init {0}.d/x", ".d: No such file or directory"),
         ("history {0} 1000", "there is no object with oid 1000"),
         ("rename-class {0} shop.Cart Basket", "'Basket' is no name of a class"),
         ("rename-class {0} shop.Cart dobbin_like.no.Such", "can't be loaded"),

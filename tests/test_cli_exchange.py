@@ -145,7 +145,7 @@ def test_nothing_is_overwritten(
     code, out, err = run(capsys, *(call if of == "export" else ("import", str(lines), str(there))))
 
     assert (code, out) == (2, "")
-    assert f"{there}: File exists" in err
+    assert f"{there}: a file is there already" in err
     assert there.read_text() == "mine"
 
 

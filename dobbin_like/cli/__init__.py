@@ -148,6 +148,10 @@ def _run(args: Sequence[str] | None, called: str) -> int:
     except Error as error:
         note(f"dobbin: {error}".replace("python -m dobbin_like", called))
         return FOUND if isinstance(error, (IntegrityError, DivergedError)) else USAGE
+    except FileExistsError as error:
+        text = "a file is there already; give another path, or move it away"
+        note(f"dobbin: {error.filename}: {text}")
+        return USAGE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         note(f"dobbin: {where}{error.strerror or error}")

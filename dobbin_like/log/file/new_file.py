@@ -234,10 +234,15 @@ def check_place(path: str) -> None:
     """Raise CopyError if what is at *path* is a device, a pipe or the like.
 
     A new file would take the place of it, and opening a pipe waits for its other end.
+    FileNotFoundError: There is no such directory; the error of the next call would name another
+    file.
     """
     try:
         mode = os.stat(path).st_mode
-    except OSError:  # None is there, or the next call says why.
+    except FileNotFoundError:
+        os.stat(os.path.dirname(path) or ".")
+        return
+    except OSError:  # The next call says why.
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise CopyError(path, "it is no regular file; give the path of one")
