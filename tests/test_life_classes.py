@@ -617,16 +617,19 @@ def test_names_that_do_not_fit_are_refused(database, old, new):
         (
             "life_old.Cart",
             "life_new.Trolley",
-        ): "can't be loaded: the module life_new has no Trolley",
+        ): "can't be loaded: the module life_new has no Trolley; define it there",
         ("life_old.Cart", "life_none.Order"): "life_none is not imported; import it before",
         ("life_old.Cart", "life_old.Cart"): "it has this name already",
         ("Cart", "life_new.Order"): "'Cart' is no name of a class",
         ("life_old.Cart", "Order"): "'Order' is no name of a class",
         ("life_old.Cart", ""): "'' is no name of a class",
         ("life_old.Cart", "life_new..Order"): "is no name of a class",
-        ("life_old.Cart", "life_new.Plain"): "it is no persistent class",
+        ("life_old.Cart", "life_new.Plain"): "not named in allow; name it in allow$",
     }.items():
         refused(database, *names, reason)
+    with fresh(database.storage.path, allow="life_none.*") as allowing:
+        reason = "No module named 'life_none'; correct the module, or sys.path if it is elsewhere"
+        refused(allowing, "life_old.Cart", "life_none.Order", reason)
     for names in [(1, "life_new.Order"), ("life_old.Cart", None), (b"a.b", "c.d")]:
         with pytest.raises(TypeError, match="expected a class or the name of one"):
             database.rename_class(*names)

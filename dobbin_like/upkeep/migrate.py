@@ -41,8 +41,10 @@ def migrate(
     store.check_open()
     given: Any = cls
     if not isinstance(given, PersistentMeta):
-        name = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
-        raise NotPersistentError(name)
+        if isinstance(given, type):
+            raise NotPersistentError(given.__name__)
+        found = f"a {type(given).__name__}"
+        raise NotPersistentError(found, "a class that derives from Persistent")
     check_callables(progress=progress)
     check_count("batch", batch)
     if batch < 1:

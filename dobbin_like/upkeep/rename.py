@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dobbin_like.exc import IntegrityError, RenameError
+from dobbin_like.exc.classes import NOT_NAMED
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.references import references
 from dobbin_like.objects.codec.stand_in import StandInMeta
@@ -97,7 +98,7 @@ class _Renaming:
                 return (home if policy.resolve(*home)[0] is found else name), found
         # The reason of the first candidate whose module is imported, if any, else of the first.
         reasons.sort(key=lambda reason: reason.endswith("is not imported"))
-        text = f"it can't be loaded: {reasons[0]}; import it before, or name it in allow"
+        text = f"it can't be loaded: {reasons[0]}{_remedy(reasons[0])}"
         raise self._refuse(text)
 
     def numbers(self) -> list[int]:
@@ -124,6 +125,17 @@ class _Renaming:
                 if _is_persistent(self._publisher, number) != derived:
                     raise self._refuse(reason)
                 self._checked.add(number)
+
+
+def _remedy(reason: str) -> str:
+    """Return what helps if a name is not loaded for *reason*."""
+    if reason.endswith("is not imported"):
+        return "; import it before, or name it in allow"
+    if reason == NOT_NAMED:
+        return "; name it in allow"
+    if reason.startswith("importing "):
+        return "; correct the module, or sys.path if it is elsewhere"
+    return "; define it there, or give its right name" if " has no " in reason else ""
 
 
 def _text(name: object) -> str:
