@@ -94,10 +94,12 @@ def _split(uri: str, *, local: bool) -> tuple[str, dict[str, Any]]:
     rest, _, query = uri.partition("?")
     options: dict[str, Any] = {}
     others = []
+    # The others are of a file.
+    known = ("guard",) if uri.startswith("memory:") else tuple(_VALUES)
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name == "allow":
             options.setdefault(name, []).append(value)
-        elif name in _VALUES:
+        elif name in known:
             read, expected = _VALUES[name]
             try:
                 options[name] = read(value)
@@ -106,7 +108,7 @@ def _split(uri: str, *, local: bool) -> tuple[str, dict[str, Any]]:
                 raise ValueError(text) from None
         elif local:
             text = (
-                f"{shown(uri)}: unknown option {name}, expected one of {', '.join(_VALUES)}, allow"
+                f"{shown(uri)}: unknown option {name}, expected one of {', '.join(known)}, allow"
             )
             raise ValueError(text)
         else:

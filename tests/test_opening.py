@@ -227,7 +227,10 @@ def test_memory_is_a_new_database(path):
         ("file:/x.log?lock_timeout=soon", "lock_timeout=soon, expected seconds"),
         ("file:/x.log?synch=no", "unknown option synch, expected one of guard, lock_timeout"),
         ("memory:name", "has no name"),
-        ("memory:?sync=no", "for a path"),
+        (
+            "memory:?sync=no",
+            r"^memory:\?sync=no: unknown option sync, expected one of guard, allow$",
+        ),
         ("mysql://host/db", r"unknown scheme mysql, expected one of file, memory.*\./mysql"),
     ],
 )
