@@ -89,7 +89,11 @@ class Joining:
         if self.transaction is None or self.transaction() is not current:
             path = self._storage.path
             if only_reads(current):
-                raise BlockError(path, "it only reads; use db.transaction()")
+                reason = (
+                    "it only reads; use db.transaction(), or in a web application a method that "
+                    "is not among its read_methods, such as POST"
+                )
+                raise BlockError(path, reason)
             inner = getattr(current, "_manager", None)  # There is no public way to ask.
             if inner is not None and inner is not self._thread.transaction_manager():
                 self._refuse_proxy(inner)
