@@ -77,7 +77,7 @@ class TransactionLog:
     Args:
         path: Of the file; it need not exist, and nothing is created before acquire().
         sync: Whether a transaction is visible, and confirmed, only when it is on stable storage.
-            Without it, it is some seconds later, or at close().
+            Without it, it is a second later, or at close().
         lock_timeout: Seconds to wait for the commit lock; None: as long as it takes.
         read_only: Never write, not even by chance: the file is opened for reading.
 

@@ -167,10 +167,11 @@ def import_(
     SOURCE is what dobbin export has written (- is the standard input), a Data.fs of ZODB, a file
     of Durus, or a shelve. PATH must not exist, and appears when it is complete. No class of the
     program that wrote SOURCE is needed; ZODB or Durus has to be installed. Prints which classes
-    have other names now, and what could not be taken over; the exit code is 1 then. In a file of
-    --classes, "shop.Cart" = "shop.models.Cart" gives a new name, "shop.*" = "store.*" all of a
-    package one; {name = "store.Folder", as = "dict"} tells what a class of ZODB or Durus derives
-    from: dict, list, set, tree, treeset or counter. A function gets the old name.
+    have other names now, which the program has to allow, and what could not be taken over; if
+    anything could not, the exit code is 1. In a file of --classes, "shop.Cart" =
+    "shop.models.Cart" gives a new name, "shop.*" = "store.*" all of a package one; {name =
+    "store.Folder", as = "dict"} tells what a class of ZODB or Durus derives from: dict, list, set,
+    tree, treeset or counter. A function gets the old name.
     """
     if kind == "json" and classes is not None:
         text = "--classes is for zodb, durus and shelve; in lines of JSON, change the names"

@@ -273,10 +273,16 @@ def checkout(*objects: Persistent, exclusive: bool = False) -> None:
             checked out.
         CheckedOutElsewhereError: One of them is new, so that it has no copies, and another thread
             or task has checked it out in a transaction that has not ended; as above.
+        ReadOnlyStorageError: The database of one was opened for reading, or shows the past.
+        BlockError: The block of the thread only reads, or another task has changes there.
+        UnloadedClassError: The class of one is not loaded; it can be kept and moved as it is.
+        SnapshotDroppedError: The thread goes on after a pause, in a snapshot that a pack has
+            dropped.
+        ClosedError: The database of one is closed.
         transaction.interfaces.TransactionFailedError: The transaction has failed before;
             ``transaction.abort()`` is due.
 
-    Cost: the number of attributes.
+    Cost: the number of attributes; of a collection, nothing for its items.
     """
     for obj in objects:
         if type(here.memo.get(id(obj))) is WorkingCopy and not exclusive and not current_task():
