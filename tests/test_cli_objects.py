@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import transaction
 
-from dobbin_like import cli
+from dobbin_like import JobQueue, cli, safe
 from dobbin_like.cli.common import opened
 from dobbin_like.cli.stored import Snapshot, StoredObject
 from dobbin_like.database import Database
@@ -121,6 +121,20 @@ def test_show_tells_what_is_in_an_object(capsys: pytest.CaptureFixture[str], sho
         "  .opened  True",
         "  .tags  <BTreeSet oid 3>",
     ]
+
+
+def test_classes_of_the_package_have_no_module(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = str(tmp_path / "jobs.log")
+    with Database(path) as database, database.transaction():
+        database.set_root(JobQueue())
+
+    assert cli.run(["show", path]) == 0
+    assert capsys.readouterr().out.startswith("JobQueue oid 0, ")
+    safe.open(tmp_path / "some.safe").close()
+    assert cli.run(["show", str(tmp_path / "some.safe")]) == 0
+    assert capsys.readouterr().out.startswith("SafeDict oid 0, ")
 
 
 def test_show_tells_machines_everything(capsys: pytest.CaptureFixture[str], shop: str) -> None:

@@ -23,6 +23,12 @@ LIMIT: Final = 200
 """The characters of a value that are shown; a terminal may have room for less."""
 
 
+_HOMES: Final = frozenset(
+    f"dobbin_like.{module}" for module in ("persistent", "collections", "jobs", "safe", "indexes")
+)
+"""Where the classes of this package are that the data of programs has."""
+
+
 class Styled(NamedTuple):
     """A part of a line that has a colour on a terminal."""
 
@@ -73,9 +79,8 @@ def print_any_text() -> None:
 
 def class_text(name: str) -> str:
     """Return the name of a class: those of this package without their module."""
-    for module in ("dobbin_like.persistent.", "dobbin_like.collections."):
-        name = name.removeprefix(module)
-    return name
+    home, _, last = name.rpartition(".")
+    return last if home in _HOMES else name
 
 
 def columns() -> int:
