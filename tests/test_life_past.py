@@ -458,8 +458,10 @@ def test_the_future_and_the_time_before_the_log_are_told_apart(database, thing):
         database.at(last + 1)
     with pytest.raises(TransactionNotFound, match="in the future"):
         database.at(datetime.now(UTC) + timedelta(hours=1))
+    when = f"{datetime.fromtimestamp(first / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    told = f"before the first one, which is {first}, of {when}"
     for moment in (first - 1, 0, -5, datetime(1980, 1, 1, tzinfo=UTC)):
-        with pytest.raises(TransactionNotFound, match=f"before the first one, which is {first}"):
+        with pytest.raises(TransactionNotFound, match=told):
             database.at(moment)
     with pytest.raises(ValueError, match="time zone"):
         database.at(datetime(2026, 1, 1))

@@ -136,7 +136,8 @@ class AsOf:
             first = next(base.transactions(), None)
             reason = "the log is empty"
             if first is not None:
-                reason = f"it is before the first one, which is {first.tid}"
+                when = f"{time_of(first.tid):%Y-%m-%d %H:%M:%S} UTC"
+                reason = f"it is before the first one, which is {first.tid}, of {when}"
             raise TransactionNotFound(base.path, tid, reason)
         self.tid, self._sequence = last.tid, last.sequence
 
