@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dobbin_like import warn_after
+from dobbin_like import cli, warn_after
 from dobbin_like.exc import LockTimeout
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file import range_lock
 from dobbin_like.warn_after import Waits
+from tests.helpers.log_commits import commit
 from tests.helpers.processes import exit_code, forked, in_child
 from tests.helpers.steps import TIMEOUT_SECONDS, Steps
 
@@ -346,3 +347,30 @@ def test_a_forked_child_is_told_too(path: Path, storage: TransactionLog) -> None
     storage.release()
 
     assert text.endswith(f"; process {os.getpid()} holds it")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_command_tells_what_it_waits_for(
+    path: Path, heard: Heard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    got = threading.Event()
+
+    def hold() -> None:
+        with TransactionLog(path, sync=False) as log:
+            commit(log, {0: b"state"})
+            log.acquire()
+            got.set()
+            heard.next()
+            log.release()
+
+    holder = threading.Thread(target=hold, name="holder")
+    holder.start()
+    assert got.wait(TIMEOUT_SECONDS)
+    code = cli.run(["pack", str(path)])
+    holder.join(TIMEOUT_SECONDS)
+
+    err = capsys.readouterr().err
+    assert code == 0
+    assert err.startswith(f"dobbin: {path}: thread 'MainThread' has waited for the commit lock")
+    assert err.count("\n") == 1
+    assert logging.getLogger("dobbin_like.log.file.lock").handlers == []

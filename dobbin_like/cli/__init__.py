@@ -11,11 +11,13 @@ The module of a subcommand is imported when it is called, so that help is fast.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import keyword
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import click
@@ -127,9 +129,25 @@ def run(args: Sequence[str] | None = None, called: str = "dobbin") -> int:
 
     *called* is how the user has called it, for hints that can be typed.
     """
-    with as_interrupt() as come:
+    with as_interrupt() as come, _waits_told():
         code = _run(args, called)
     return 128 + come[0] if come and code == INTERRUPTED else code
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"dobbin: {record.getMessage()}")
+
+
+@contextlib.contextmanager
+def _waits_told() -> Iterator[None]:
+    """Say who keeps the command waiting for the commit lock: it would seem to hang."""
+    logger, notes = logging.getLogger("dobbin_like.log.file.lock"), _Notes(logging.WARNING)
+    logger.addHandler(notes)
+    try:
+        yield
+    finally:
+        logger.removeHandler(notes)
 
 
 def _run(args: Sequence[str] | None, called: str) -> int:
