@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -32,8 +33,8 @@ _FOLLOWS = (
     "own of it by dobbin restore"
 )
 
-_owners: Final[dict[int, object]] = {}
-"""What each descriptor of this process was opened for last, by its number."""
+_owners: Final[weakref.WeakValueDictionary[int, LogFile]] = weakref.WeakValueDictionary()
+"""Who has opened each descriptor last, by its number."""
 
 _CLOSED = "the program has closed its descriptor, by os.closerange() or going to the background"
 
@@ -70,7 +71,9 @@ class LogFile:
         self.words: Words | None = None
         self.joined: bool = False
         self.key: tuple[int, int] = (0, 0)  # Device and inode.
-        self._owner = object()
+        # Whether the number of the descriptor is another's by now, as this one was closed: what is
+        # locked by it is locked for that one, and what is unlocked, too.
+        self.is_given_away: bool = False
         # For the holder of the lock, who asks slowly until get_ready() was called.
         self.status: Callable[[], Status] = partial(status_of, path)
         self.is_ready: bool = False
@@ -285,7 +288,7 @@ class LogFile:
         if fd != _NO_FILE and self._is_descriptor(fd):
             # Before: another thread may get the number as soon as it is free. Without a call: an
             # interrupt comes before both, to be repeated, or after both.
-            del _owners[fd]
+            self.is_given_away = True
             os.close(fd)
         self.fd = _NO_FILE
 
@@ -299,16 +302,7 @@ class LogFile:
             status = os.fstat(fd)
         except OSError:
             return False
-        return _owners.get(fd) is self._owner and (status.st_dev, status.st_ino) == self.key
-
-    @property
-    def is_given_away(self) -> bool:
-        """Whether another instance has the number of the descriptor by now, which was closed.
-
-        What is locked by it is locked for that one, and what is unlocked, too.
-        """
-        fd = self.fd
-        return fd != _NO_FILE and _owners.get(fd) is not self._owner
+        return not self.is_given_away and (status.st_dev, status.st_ino) == self.key
 
     def check_descriptor(self) -> None:
         """Raise LogMovedError if the descriptor was closed: its number may be another file's."""
@@ -365,7 +359,11 @@ class LogFile:
     def _adopt(self, fd: int) -> None:
         status = os.fstat(fd)
         self.key = (status.st_dev, status.st_ino)
-        _owners[fd] = self._owner
+        before = _owners.get(fd)
+        if before is not None and before is not self:
+            before.is_given_away = True
+        _owners[fd] = self
+        self.is_given_away = False
         self.fd = fd
 
     def _open_descriptor(self) -> int:
