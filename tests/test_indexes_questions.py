@@ -9,7 +9,7 @@ import pytest
 import transaction
 
 from dobbin_like.exc import SearchError, UnknownAttributeWarning
-from dobbin_like.indexes import above
+from dobbin_like.indexes import above, between, one_of
 from dobbin_like.persistent import Persistent, PersistentList, checkout
 from tests.helpers.accounts import Account, Other, last_name
 
@@ -314,3 +314,26 @@ def test_a_found_object_is_not_looked_for_again(database, bank):
 
     assert [each.owner for each in found] == ["Ada", "Bob"]
     assert next(found, None) is None
+
+
+class Shown(Persistent):
+    """Can't be shown when it is asked for."""
+
+    def __repr__(self) -> str:
+        raise NotImplementedError
+
+
+def test_a_question_shows_no_value_until_it_is_shown_itself(database, bank):
+    friend = Shown()
+    checkout(*bank)
+    bank[0].owner, bank[1].owner = friend, 10**5000  # Of which Python makes no text.
+    transaction.commit()
+    database.index(Account, "owner")
+
+    found = database.find(Account, owner=friend)
+    assert list(found) == [bank[0]]
+    assert repr(found) == f"<find(Account, owner=Shown oid {friend._p_oid})>"
+    assert list(database.find(Account, owner=one_of(friend, "Eve"))) == [bank[0]]
+    found = database.find(Account, owner=between(1, 10**5000))
+    assert list(found) == [bank[1]]
+    assert "between(1, <int of 16610 bits>)" in repr(found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from dobbin_like.indexes.kept.sortable import behind, sortable, text_from
+from dobbin_like.objects.values.short import short
 
 __all__ = ["above", "at_least", "at_most", "below", "between", "one_of", "starts_with"]
 
@@ -25,13 +26,18 @@ class Condition:
     ``equal`` is the only key that fits; None: there may be others.
     """
 
-    def __init__(self, text: str, *ranges: Range, equal: bytes | None = None) -> None:
-        self.text = text
+    def __init__(
+        self, name: str, values: tuple[Any, ...], *ranges: Range, equal: bytes | None = None
+    ) -> None:
+        self._name = name
+        self._values = values
         self.ranges = ranges
         self.equal = equal
 
     def __repr__(self) -> str:
-        return self.text
+        # Made for who asks: that of an object may read all that it leads to.
+        inside = ", ".join(map(short, self._values))
+        return f"{self._name}({inside})" if self._name else inside
 
     def has(self, key: bytes) -> bool:
         return any(low <= key < high for low, high in self.ranges)
@@ -42,47 +48,46 @@ def condition(value: Any) -> Condition:
     if isinstance(value, Condition):
         return value
     key = sortable(value)
-    return Condition(repr(value), _only(key), equal=key)
+    return Condition("", (value,), _only(key), equal=key)
 
 
 def between(low: Any, high: Any) -> Condition:
     """From *low* to *high*, both included."""
     first, last = sortable(low), sortable(high)
     if first[0] != last[0]:
-        text = f"between({low!r}, {high!r}): the two have no order"
+        text = f"between({short(low)}, {short(high)}): the two have no order"
         raise TypeError(text)
-    return Condition(f"between({low!r}, {high!r})", Range(first, behind(last)))
+    return Condition("between", (low, high), Range(first, behind(last)))
 
 
 def at_least(value: Any) -> Condition:
     """*value* or more."""
     key = sortable(value)
-    return Condition(f"at_least({value!r})", Range(key, behind(key[:1])))
+    return Condition("at_least", (value,), Range(key, behind(key[:1])))
 
 
 def above(value: Any) -> Condition:
     """More than *value*."""
     key = sortable(value)
-    return Condition(f"above({value!r})", Range(behind(key), behind(key[:1])))
+    return Condition("above", (value,), Range(behind(key), behind(key[:1])))
 
 
 def at_most(value: Any) -> Condition:
     """*value* or less."""
     key = sortable(value)
-    return Condition(f"at_most({value!r})", Range(key[:1], behind(key)))
+    return Condition("at_most", (value,), Range(key[:1], behind(key)))
 
 
 def below(value: Any) -> Condition:
     """Less than *value*."""
     key = sortable(value)
-    return Condition(f"below({value!r})", Range(key[:1], key))
+    return Condition("below", (value,), Range(key[:1], key))
 
 
 def one_of(*values: Any) -> Condition:
     """One of *values*."""
     keys = sorted({sortable(value) for value in values})
-    text = f"one_of({', '.join(map(repr, values))})"
-    return Condition(text, *map(_only, keys))
+    return Condition("one_of", values, *map(_only, keys))
 
 
 def starts_with(text: str) -> Condition:
@@ -92,7 +97,7 @@ def starts_with(text: str) -> Condition:
         message = f"starts_with({given!r}): expected a str"
         raise TypeError(message)
     head = text_from(text)
-    return Condition(f"starts_with({text!r})", Range(head, behind(head)))
+    return Condition("starts_with", (text,), Range(head, behind(head)))
 
 
 def _only(key: bytes) -> Range:

@@ -97,7 +97,7 @@ def _rest(rest: Fraction) -> bytes:
         top, scale = 10 * top, scale + 1
         divisor = math.gcd(top, bottom)
         top, bottom = top // divisor, bottom // divisor
-    digits = str(top)
+    digits = str(Decimal(top))  # Of an int, Python refuses to make more than 4300.
     exponent = (len(digits) - scale + _SIGN).to_bytes(8, "big")
     text = exponent + digits.rstrip("0").encode() + b"\0"
     if rest > 0:
