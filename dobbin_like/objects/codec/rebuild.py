@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final
 from dobbin_like.exc import ClosedError, LogError, ReadCycleError, ValueNotRebuiltError
 from dobbin_like.exc.classes import IS_PERSISTENT_NOW
 from dobbin_like.objects.codec.classes import ClassTable
-from dobbin_like.objects.codec.instances.fields import IS_BY_ORDER, set_fields
+from dobbin_like.objects.codec.instances.fields import complete, set_state, takes_state
 from dobbin_like.objects.codec.instances.makers import check_of, refusal, refused_class
 from dobbin_like.objects.codec.serialize import Decoder
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, make_stand_in
@@ -57,6 +57,7 @@ class Rebuilder(Decoder):
                 one = _Pass(self, self._data, reasons)
                 self._loaded = one.load()
                 if not one.again:
+                    one.complete()
                     return True
         return False
 
@@ -93,6 +94,11 @@ class _Pass(_Unpickler):  # type: ignore[misc]
         self.again = False
         self.persistent_load = rebuilder.persistent_load
         self.find_class = rebuilder.find_class
+
+    def complete(self) -> None:
+        """Give the fields of values that were stored without a state their default."""
+        for value in self._alive:
+            complete(value, type(value))
 
     def _make(
         self, make: Callable[..., Any], how: str, cls: Any, args: Any = (), kwargs: Any = None
@@ -169,8 +175,8 @@ class _Pass(_Unpickler):  # type: ignore[misc]
             raise refusal(self.stack[-2], "changes it")
         value = self.stack[-2]
         step = super().load_build
-        if IS_BY_ORDER[type(value)]:
-            step = partial(set_fields, value, type(value), self.stack.pop())
+        if takes_state(type(value)):
+            step = partial(set_state, value, type(value), self.stack.pop())
         self._try(step, value)
 
     def load_empty_dictionary(self) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 from dobbin_like.exc import UnloadedClassError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.classes import ClassTable
-from dobbin_like.objects.codec.instances.fields import IS_BY_ORDER, by_name
+from dobbin_like.objects.codec.instances.fields import IS_BY_ORDER, by_name, complete
 from dobbin_like.objects.codec.instances.makers import IS_CHECKED, MakerMeta, made, make_array
 from dobbin_like.objects.codec.instructions import StateError, as_file
 from dobbin_like.objects.codec.policy import SENTINEL, is_reduced_by_own
@@ -198,6 +198,7 @@ class Decoder(pickle.Unpickler):
     leaves_makers = True
     _handed = 0
     _made_before = 0
+    _late_before = 0
 
     def __init__(self, data: bytes, ghost: Callable[[Oid, int], Any], classes: ClassTable) -> None:
         super().__init__(as_file(data))
@@ -206,9 +207,7 @@ class Decoder(pickle.Unpickler):
 
     def state(self, shape: Shape | None) -> State:
         """Return the state, a dict of the caller's own, or raise StateError."""
-        loaded = self.load()
-        if self._handed or self.stand_ins:
-            self._finish()
+        loaded = self._loaded_whole()
         if shape is None:
             if type(loaded) is not dict:
                 raise StateError(type(loaded).__name__, "a dict of attributes")
@@ -222,14 +221,24 @@ class Decoder(pickle.Unpickler):
 
     def delta(self) -> Delta:
         """Return the delta that the bytes hold, or raise StateError."""
-        loaded = self.load()
-        if self._handed or self.stand_ins:
-            self._finish()
+        loaded = self._loaded_whole()
         if type(loaded) is not tuple or [*map(type, loaded)] not in _DELTAS:
             raise StateError(type(loaded).__name__, "a delta: tid, removed, added")
         return Delta(*loaded)
 
+    def _loaded_whole(self) -> Any:
+        try:
+            loaded = self.load()
+            if self._handed or self.stand_ins:
+                self._finish()
+        finally:
+            if self._handed:
+                del made.late[self._late_before :]
+        return loaded
+
     def _finish(self) -> None:
+        for value in made.late[self._late_before :] if self._handed else ():
+            complete(value, type(value))
         for cls in self.stand_ins:
             cls._p_sealed = True
         if self._handed:
@@ -268,7 +277,7 @@ class Decoder(pickle.Unpickler):
             maker = self._classes.maker(number, real)
         if type(maker) is MakerMeta:
             if not self._handed:
-                self._made_before = made.count
+                self._made_before, self._late_before = made.count, len(made.late)
             self._handed += 1
         return maker
 

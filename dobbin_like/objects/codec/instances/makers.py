@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final
 
 from dobbin_like.exc import UnloadedClassError
-from dobbin_like.objects.codec.instances.fields import IS_BY_ORDER, loader_of
+from dobbin_like.objects.codec.instances.fields import IS_BY_ORDER, LATE, loader_of
 from dobbin_like.objects.values.refs import Identity
 
 _rebuild_array: Final[Callable[..., Any]] = array._array_reconstructor  # type: ignore[attr-defined]  # noqa: SLF001
@@ -42,10 +42,13 @@ _IMMUTABLE_TYPE: Final = 1 << 8
 class _Made(threading.local):
     count = 0
 
+    def __init__(self) -> None:
+        self.late: list[Any] = []
+
 
 made: Final = _Made()
 """How many makers were used up by the thread: one that is left stands for a class that is a
-value itself."""
+value itself; and the values that may lack fields when the state is decoded."""
 
 
 class MakerMeta(type):
@@ -81,13 +84,17 @@ def maker_of(real: Any) -> Any:
         if check is _no_check and real.__flags__ & _IMMUTABLE_TYPE:
             return real
         new, loaded = real.__new__, loader_of(real) if IS_BY_ORDER[real] else real
+        is_late = loaded is real and bool(LATE[real])
 
         def make(_maker: Any, *args: Any, **kwargs: Any) -> Any:
             made.count += 1
             if args or kwargs or check is not _no_check:
                 args = _real(args)
                 check(args, kwargs)
-            return new(loaded, *args, **kwargs)
+            value = new(loaded, *args, **kwargs)
+            if is_late:
+                made.late.append(value)
+            return value
 
         content["__new__"] = make
     return MakerMeta("Maker", (Maker,), content)
