@@ -191,7 +191,7 @@ def test_reading_a_defaultdict_changes_nothing(shared, storage):
     assert box.value == {"a": [1]}
     with pytest.raises(SharedValueError, match="this list belongs to Box oid 0"):
         box.value["b"].append(1)
-    with pytest.raises(AttributeError):
+    with pytest.raises(SharedValueError):
         box.value.default_factory = None
     assert len(storage) == 1
 
@@ -204,6 +204,18 @@ def test_a_defaultdict_answers_with_what_its_factory_makes(shared, factory, expe
 def test_a_defaultdict_without_a_factory_is_a_dict(shared):
     with pytest.raises(KeyError):
         shared(defaultdict(None, a=1)).value["missing"]
+
+
+def test_the_factory_of_a_defaultdict_is_changed_after_a_checkout_only(shared, again):
+    box = shared(defaultdict(list))
+    with pytest.raises(SharedValueError, match="this defaultdict belongs to Box oid"):
+        box.value.default_factory = dict
+    with pytest.raises(SharedValueError, match="this defaultdict belongs to Box oid"):
+        del box.value.default_factory
+    checkout(box)
+    box.value.default_factory = dict
+    transaction.commit()
+    assert again().root.value["missing"] == {}
 
 
 def test_a_defaultdict_that_is_checked_out_adds_what_is_missing(shared, again):

@@ -209,7 +209,11 @@ class SharedDefaultdict(defaultdict[Any, Any]):
     __slots__ = ("_p_owner", "_p_serial", "_p_spare", "_p_together")
     _p_owner: ObjectRef
 
-    default_factory: Any = property(vars(defaultdict)["default_factory"].__get__)
+    default_factory: Any = property(
+        vars(defaultdict)["default_factory"].__get__,
+        _refusal("default_factory"),
+        _refusal("default_factory"),
+    )
 
     def __missing__(self, key: Any) -> Any:
         factory = self.default_factory
