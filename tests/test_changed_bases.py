@@ -48,6 +48,16 @@ def stored(path, base, size=3):
         transaction.commit()
 
 
+@pytest.mark.parametrize("ask", [dict, {}.update, lambda box: {**box}])
+def test_who_copies_what_becomes_a_dict_is_told_the_same(path, ask):
+    # TypeError: Box.keys() returned a non-iterable
+    stored(path, Persistent)
+    box_of(PersistentDict)
+
+    with Database(path) as database, pytest.raises(ChangedBaseError, match="a collection"):
+        ask(database.root["box"])
+
+
 @pytest.mark.parametrize("now", ASK)
 def test_a_plain_object_that_becomes_a_collection_says_so(path, now):
     # AttributeError: no attribute '_items', or the default of a hasattr().

@@ -144,6 +144,7 @@ class PersistentDict(_Mapping[K, V]):
         return self
 
     def keys(self) -> KeysView[K]:
+        len(self._items)  # dict() would hide the TypeError of what has other attributes.
         return DictKeys(self)
 
     def values(self) -> ValuesView[V]:
