@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import functools
 import gc
+import io
 import pickle
 import threading
 import weakref
@@ -17,8 +18,17 @@ import attrs
 import pytest
 import transaction
 
-from dobbin_like import Persistent, PersistentABCMeta, PersistentMeta, checkout
-from dobbin_like.exc import ClassNotSupported, NotStorableError, ReadOnlyError
+from dobbin_like import (
+    Database,
+    Persistent,
+    PersistentABCMeta,
+    PersistentDict,
+    PersistentFile,
+    PersistentList,
+    PersistentMeta,
+    checkout,
+)
+from dobbin_like.exc import ClassNotSupported, ClosedError, NotStorableError, ReadOnlyError
 from tests.helpers.steps import Steps, in_thread
 
 T = TypeVar("T")
@@ -1135,6 +1145,90 @@ def test_a_finalizer_reads_the_state_of_a_stale_object_in_a_cycle(database, agai
     gc.collect()
 
     assert finalized[:1] == [1]
+
+
+class Left(Persistent):
+    size = 1
+
+    def __init__(self, size):
+        self.size = size
+
+    def doubled(self):
+        return 2 * self.size
+
+    def name(self):
+        return "left"
+
+    def __eq__(self, other):
+        return self.size == other.size
+
+    def __hash__(self):
+        return hash(self.size)
+
+
+@pytest.fixture
+def left(path):
+    """Return objects that were not read before their database was closed and collected."""
+    path = path.with_name("left.log")
+    with Database(path) as database:
+        stream = PersistentFile(io.BytesIO(b"bytes"))
+        database.set_root(
+            PersistentDict(left=Left(5), items=PersistentList([1]), stream=stream, read=Left(6))
+        )
+        transaction.commit()
+    with Database(path) as database:
+        left = dict(database.root)
+        assert left["read"].size == 6
+        with left["stream"].open() as file:
+            assert file.read(1) == b"b"
+    del database
+    gc.collect()
+    return left
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda left: left["left"].size,
+        lambda left: left["left"].doubled(),
+        lambda left: left["left"].missing,
+        lambda left: vars(left["left"]),
+        lambda left: setattr(left["left"], "size", 3),
+        lambda left: delattr(left["left"], "size"),
+        lambda left: hash(left["left"]),
+        lambda left: left["left"] == left["read"],
+        lambda left: checkout(left["left"]),
+        lambda left: copy.copy(left["left"]),
+        lambda left: copy.deepcopy(left["left"]),
+        lambda left: pickle.dumps(left["left"]),
+        lambda left: len(left["items"]),
+        lambda left: checkout(left["items"]),
+        lambda left: left["stream"].open().read(),
+        lambda left: [*left["stream"]],
+    ],
+)
+def test_what_was_not_read_before_its_database_is_gone_says_so(left, use):
+    # It had no attributes, and was a new object.
+    for _ in range(2):
+        with pytest.raises(ClosedError, match=r"the database of this .* is closed"):
+            use(left)
+    assert left["left"].name() == "left"  # A finalizer may call it.
+    assert left["read"].doubled() == 12
+
+
+@pytest.mark.parametrize("name", ["left", "items", "stream"])
+def test_what_was_not_read_before_its_database_is_gone_is_not_stored_in_another(
+    left, name, database, storage
+):
+    # It was stored without what it had.
+    database.set_root(Thing(held=[left[name]]))
+    with pytest.raises(ClosedError, match=r"the database of this .* is closed"):
+        transaction.commit()
+    transaction.abort()
+    assert len(storage) == 0
+    database.set_root(Thing(held=left["read"]))
+    transaction.commit()
+    assert database.root.held.size == 6
 
 
 def test_a_finalizer_runs_on_every_face(on_face):

@@ -22,6 +22,8 @@ from dobbin_like.objects.faces.lookup import (
     ghost_delattr,
     ghost_getattribute,
     ghost_setattr,
+    is_left_unread,
+    left_unread,
     no_attribute,
     refusal,
     seen_dict,
@@ -305,6 +307,8 @@ def _open(obj: Any) -> None:
     faces = type(obj)._p_faces
     if type(obj) is faces.open:
         return  # In its constructor, which ends it.
+    if is_left_unread(obj):
+        raise left_unread(obj)
     if type(obj) is not faces.owned or not is_own(obj):
         opened = (current_scope() or here).running()
         if not own(obj, opened):  # First: then nobody else changes what is copied below.

@@ -10,7 +10,7 @@ from types import MethodType
 from typing import Any, Final
 from weakref import getweakrefs
 
-from dobbin_like.exc import FixedClassError, ReadCycleError, ReadOnlyError, UsageError
+from dobbin_like.exc import ClosedError, FixedClassError, ReadCycleError, ReadOnlyError, UsageError
 from dobbin_like.objects.faces.declaration import own_dict
 from dobbin_like.objects.faces.elsewhere import FixedProperty, no_such_attribute
 from dobbin_like.objects.faces.faces import Guarded
@@ -29,9 +29,21 @@ def load(obj: Any) -> None:
     ref = ref_of(obj)
     if ref is not None and ref.jar is not None:
         ref.jar.load(obj, ref)
+    elif is_left_unread(obj):
+        raise left_unread(obj)
     else:
         # Collected as part of a cycle, its __del__ running: what it still has is all there is.
         swap_class(obj, type(obj)._p_faces.plain)
+
+
+def is_left_unread(obj: Any) -> bool:
+    """Return whether *obj*, which no database knows, was not read before its database was gone."""
+    return type(obj) is type(obj)._p_faces.ghost and not native_dict(obj)
+
+
+def left_unread(obj: Any) -> ClosedError:
+    """Return the error for using such an object, or such a stream."""
+    return ClosedError(f"the database of this {type(obj).__name__}")
 
 
 def refusal(obj: Any, name: str, value: Any = None) -> UsageError:
@@ -85,6 +97,10 @@ def ghost_getattribute(obj: Any, name: str) -> Any:
             except ReadCycleError:
                 return _partial_attribute(obj, name, _partial_state(ref))
             return getattr(obj, name)
+    if name != "__dict__" and is_left_unread(obj):
+        there = next((vars(c)[name] for c in type(obj).__mro__ if name in vars(c)), None)
+        if hasattr(type(there), "__get__"):  # A method, which its __del__ may need.
+            return object.__getattribute__(obj, name)
     load(obj)
     return getattr(obj, name)
 

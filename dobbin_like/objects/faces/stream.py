@@ -22,7 +22,7 @@ from dobbin_like.exc import (
     StreamMovedError,
 )
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.faces.lookup import no_attribute
+from dobbin_like.objects.faces.lookup import left_unread, no_attribute
 from dobbin_like.objects.values.refs import State, native_dict, ref_of
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -132,8 +132,8 @@ class PersistentStream(Persistent):
 
     def _p_read(self, start: int, size: int) -> bytes:
         ref = ref_of(self)
-        assert ref is not None
-        assert ref.jar is not None
+        if ref is None or ref.jar is None:  # It is gone, with its database.
+            raise left_unread(self)
         try:
             return ref.jar.storage.read_stream(self._offset, start, size)
         except StreamMovedError:

@@ -23,6 +23,7 @@ from dobbin_like.objects.deltas.delta import ITEMS, weight_of
 from dobbin_like.objects.deltas.layered import changed_items, mark_stored
 from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.base import is_new
+from dobbin_like.objects.faces.lookup import is_left_unread, left_unread
 from dobbin_like.objects.faces.stream import PersistentFile, PersistentStream, StoredBytes
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy, Written, containers_of
 from dobbin_like.objects.graph.graph import Graph
@@ -343,6 +344,8 @@ class Changes:
             if type(ref) is ObjectRef and ref.jar is not None:
                 break
         else:
+            if is_left_unread(obj) or face is type(obj) is PersistentStream:
+                raise left_unread(obj)
             oid: Any = self._next_oid or max(self._storage.next_oid, ROOT_OID + 1)
             self._next_oid = oid + 1
             ref = make_ref(obj, oid, graph, UNSTORED, graph.cache.forget)
