@@ -207,7 +207,13 @@ class Decoder(pickle.Unpickler):
 
     def state(self, shape: Shape | None) -> State:
         """Return the state, a dict of the caller's own, or raise StateError."""
-        loaded = self._loaded_whole()
+        try:
+            loaded = self.load()
+            if self._handed or self.stand_ins:
+                self._finish()
+        finally:
+            if self._handed:
+                del made.late[self._late_before :]
         if shape is None:
             if type(loaded) is not dict:
                 raise StateError(type(loaded).__name__, "a dict of attributes")
@@ -221,12 +227,6 @@ class Decoder(pickle.Unpickler):
 
     def delta(self) -> Delta:
         """Return the delta that the bytes hold, or raise StateError."""
-        loaded = self._loaded_whole()
-        if type(loaded) is not tuple or [*map(type, loaded)] not in _DELTAS:
-            raise StateError(type(loaded).__name__, "a delta: tid, removed, added")
-        return Delta(*loaded)
-
-    def _loaded_whole(self) -> Any:
         try:
             loaded = self.load()
             if self._handed or self.stand_ins:
@@ -234,7 +234,9 @@ class Decoder(pickle.Unpickler):
         finally:
             if self._handed:
                 del made.late[self._late_before :]
-        return loaded
+        if type(loaded) is not tuple or [*map(type, loaded)] not in _DELTAS:
+            raise StateError(type(loaded).__name__, "a delta: tid, removed, added")
+        return Delta(*loaded)
 
     def _finish(self) -> None:
         for value in made.late[self._late_before :] if self._handed else ():
