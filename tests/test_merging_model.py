@@ -86,6 +86,33 @@ class NotedSet(set[Any]):
         return made
 
 
+class NotedList(list[Any]):
+    """A list that notes whether it was to be changed otherwise than by appending."""
+
+    touched = False
+
+    def insert(self, *args: Any) -> None:
+        self.touched = True
+        super().insert(*args)
+
+    def pop(self, *args: Any) -> Any:
+        self.touched = True
+        return super().pop(*args)
+
+    def __setitem__(self, *args: Any) -> None:
+        self.touched = True
+        super().__setitem__(*args)
+
+    def reverse(self) -> None:
+        self.touched = True
+        super().reverse()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        made = NotedList(copy.deepcopy([*self], memo))
+        made.touched = self.touched
+        return made
+
+
 class Actor:
     """A thread with its transactions, and what the model says that it sees."""
 
@@ -131,6 +158,7 @@ class Actor:
         self.mine = copy.deepcopy(self.model.state)
         self.mine["dict"] = NotedDict(self.mine["dict"])
         self.mine["set"] = NotedSet(self.mine["set"])
+        self.mine["list"] = NotedList(self.mine["list"])
         self.noted = False
         self.serials = dict(self.model.serials)
         self.out = {}
@@ -272,7 +300,7 @@ def merge_sets(base: Any, mine: Any, now: Any) -> Any:
 
 def merge_lists(base: Any, mine: Any, now: Any) -> Any:
     size = len(base)
-    if mine[:size] != base or now[:size] != base:
+    if mine.touched or now[:size] != base:
         return None
     # What was appended and is an item from before, too, stays one with it.
     places = {id(item): at for at, item in enumerate(mine[:size])}
@@ -354,6 +382,7 @@ CHANGES: dict[str, list[Any]] = {
         lambda c, r: c.insert(r.randrange(100), value(r)) if r.random() < 0.1 else None,
         lambda c, r: c.__setitem__(r.randrange(100), value(r)) if r.random() < 0.1 else None,
         lambda c, r: c.reverse() if r.random() < 0.1 else None,
+        lambda c, r: c.insert(999, value(r)) if r.random() < 0.1 else None,
     ],
 }
 

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, overload
 
-from dobbin_like.collections.common import Container, comparison, plain, writable
+from dobbin_like.collections.common import Container, comparison, plain, touching, writable
 from dobbin_like.in_place import in_place
 from dobbin_like.objects.faces.elsewhere import IN_LISTS, telling
 from dobbin_like.objects.faces.faces import PersistentABCMeta
@@ -29,6 +29,15 @@ else:
     _Sequence = Container
 
 
+def _touching(items: PersistentList[T]) -> list[T]:
+    """Return the items to change otherwise than by appending: a merge has to know.
+
+    They may begin as before all the same, as if something had been appended.
+    """
+    own: list[T] = touching(items, None)
+    return own
+
+
 def _is_list(other: object) -> bool:
     return isinstance(other, (PersistentList, list))
 
@@ -48,7 +57,7 @@ class PersistentList(_Sequence[T]):
         _items: list[T]
 
     def __init__(self, items: Iterable[T] = (), /) -> None:
-        own = writable(self)
+        own = _touching(self)
         if own:  # called again
             own.clear()
         own.extend(plain(items))
@@ -65,10 +74,11 @@ class PersistentList(_Sequence[T]):
     @overload
     def __setitem__(self, index: slice, value: Iterable[T], /) -> None: ...
     def __setitem__(self, index: Any, value: Any, /) -> None:
-        writable(self)[index] = plain(value) if isinstance(index, slice) else value
+        items = _touching(self)
+        items[index] = plain(value) if isinstance(index, slice) else value
 
     def __delitem__(self, index: SupportsIndex | slice, /) -> None:
-        del writable(self)[index]
+        del _touching(self)[index]
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._items)
@@ -110,9 +120,13 @@ class PersistentList(_Sequence[T]):
     __rmul__ = __mul__
 
     def __imul__(self, count: SupportsIndex, /) -> Self:
-        items = writable(self)
+        items = _touching(self)
         items *= count
         return self
+
+    def clear(self) -> None:
+        """Remove all items."""
+        _touching(self).clear()
 
     def append(self, item: T, /) -> None:
         writable(self).append(item)
@@ -121,24 +135,24 @@ class PersistentList(_Sequence[T]):
         writable(self).extend(plain(items))
 
     def insert(self, index: SupportsIndex, item: T, /) -> None:
-        writable(self).insert(index, item)
+        _touching(self).insert(index, item)
 
     def pop(self, index: SupportsIndex = -1, /) -> T:
-        item: T = writable(self).pop(index)
+        item: T = _touching(self).pop(index)
         return item
 
     def remove(self, item: T, /) -> None:
-        writable(self).remove(item)
+        _touching(self).remove(item)
 
     def reverse(self) -> None:
-        writable(self).reverse()
+        _touching(self).reverse()
 
     @overload
     def sort(self: PersistentList[Less], *, key: None = None, reverse: bool = False) -> None: ...
     @overload
     def sort(self, *, key: Callable[[T], _Ordered], reverse: bool = False) -> None: ...
     def sort(self, *, key: Any = None, reverse: bool = False) -> None:
-        writable(self).sort(key=key, reverse=reverse)
+        _touching(self).sort(key=key, reverse=reverse)
 
     def count(self, item: T, /) -> int:
         return self._items.count(item)

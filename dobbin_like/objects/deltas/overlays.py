@@ -108,6 +108,8 @@ class OverlayList(Overlay, MutableSequence[Any]):
         return len(now) >= size and StateComparison().same(built_in(self.base), now[:size])
 
     def _touches_the_same(self, items: Any, touched: Iterable[Any]) -> bool:
+        if touched:  # What begins as before was not appended all the same.
+            return False
         if starts_with(items, self.base):
             return True
         size = len(self.base)

@@ -65,8 +65,9 @@ class PartialState(dict[str, Any]):
 class Touched:
     """What a transaction has written, also if it is equal to what was there.
 
-    ``names`` are attributes, ``keys`` those that were set, added or taken out of a collection;
-    ``whole``: the object is to be stored.
+    ``names`` are attributes, ``keys`` those that were set, added or taken out of a collection; a
+    list has None among them if it was changed otherwise than by appending. ``whole``: the object
+    is to be stored.
     """
 
     __slots__ = ("keys", "names", "whole")
