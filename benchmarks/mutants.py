@@ -94,7 +94,7 @@ MUTANTS: Final = (
     Mutant(
         "no OPENING lock",
         _PRESENCE + "join",
-        "        range_lock.lock(file.fd, OPENING)\n",
+        "            range_wait.take(file.fd, file.path, OPENING)\n",
         "",
         "kills cuts",
     ),
@@ -215,7 +215,7 @@ MUTANTS: Final = (
     Mutant(
         "no sync lock",
         _SYNCING + "under_sync_lock",
-        "            range_lock.lock(file.fd, range_lock.SYNC)\n",
+        "            range_wait.take(file.fd, file.path, range_lock.SYNC)\n",
         "",
         "sync kills",
     ),

@@ -19,7 +19,6 @@ from dobbin_like.search.snapshot_scan import SnapshotScan
 from dobbin_like.storage import TransactionLog
 
 HEAD = """
-import attrs, pydantic
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 """
@@ -39,6 +38,9 @@ def shop(monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
     def define(source):
+        for name in ("attrs", "pydantic"):
+            if name in source:
+                vars(module)[name] = pytest.importorskip(name)
         exec(HEAD + source, vars(module))
         return module
 
@@ -227,13 +229,12 @@ KINDS = {
     "attrs_dict": ("@attrs.define(slots=False)", "", "attrs.field(factory={})"),
     "pydantic": ("", "(pydantic.BaseModel)", "pydantic.Field(default_factory={})"),
     "pydantic_dataclass": (
-        "@pydantic.dataclasses.dataclass",
+        "import pydantic.dataclasses\n@pydantic.dataclasses.dataclass",
         "",
         "pydantic.Field(default_factory={})",
     ),
 }
 ABOVE = """
-import pydantic.dataclasses
 T = TypeVar("T")
 @dataclass(slots=True)
 class Base:
