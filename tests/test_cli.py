@@ -716,6 +716,17 @@ def test_a_snapshot_is_a_log_of_its_own(capsys: pytest.CaptureFixture[str], hist
     assert Path(history).read_bytes() == before
 
 
+def test_of_a_log_without_a_root_is_no_snapshot(
+    capsys: pytest.CaptureFixture[str], path: Path
+) -> None:
+    path.touch()
+
+    code, _, err = run(capsys, "snapshot", str(path), f"{path}.now")
+
+    assert (code, err) == (2, f"dobbin: {path}: there is no root yet\n")
+    assert not Path(f"{path}.now").exists()
+
+
 def test_an_empty_log_is_created(capsys: pytest.CaptureFixture[str], path: Path) -> None:
     assert run(capsys, "init", str(path)) == (0, f"{path}: 0 transactions\n", "")
 

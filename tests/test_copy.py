@@ -52,6 +52,11 @@ def test_a_copy_that_was_broken_off_is_continued(source, tmp_path):
         assert copy_transactions(source, memory).copied == 1
 
 
+def test_a_log_is_not_copied_to_itself(source, path):
+    with TransactionLog(path, sync=False) as same, pytest.raises(CopyError, match="source itself"):
+        copy_transactions(source, same)
+
+
 def test_ctrl_c_tells_how_much_was_copied(source, path, tmp_path, capsys, monkeypatch):
     """It said that every file is unchanged or complete."""
 

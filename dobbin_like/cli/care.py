@@ -12,6 +12,7 @@ from dobbin_like.cli.common import (
     FOUND,
     JSON,
     LOG,
+    Complaint,
     Stopped,
     command,
     log_file,
@@ -22,8 +23,10 @@ from dobbin_like.cli.common import (
     storage_at,
     when,
 )
+from dobbin_like.exc import ObjectNotFound
+from dobbin_like.ids import ROOT_OID
 from dobbin_like.repair import repair as repair_log
-from dobbin_like.texts import counted
+from dobbin_like.texts import counted, shown
 from dobbin_like.upkeep.copy import CopyReport, copy_transactions
 from dobbin_like.upkeep.restore import restore as restore_log
 from dobbin_like.upkeep.snapshot import SnapshotReport, write_snapshot
@@ -146,7 +149,13 @@ def snapshot(path: str, to: str, *, at: int | datetime | None, as_json: bool) ->
     the root.
     """
     with opened(path) as database, progress_bar("writing") as progress:
-        report = database.snapshot(to, at, progress)
+        try:
+            report = database.snapshot(to, at, progress)
+        except ObjectNotFound as error:
+            if error.oid != ROOT_OID:
+                raise
+            text = f"{shown(path)}: there is no root {'yet' if at is None else 'as of then'}"
+            raise Complaint(text) from None
     show(report, report._asdict(), as_json=as_json)
 
 

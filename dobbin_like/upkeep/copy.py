@@ -60,8 +60,8 @@ def copy_transactions(
         progress: Called with the transactions that were copied or compared, and all there are.
 
     Raises:
-        CopyError: *target* has other transactions; or *source* was packed, so that its past is not
-            whole; or they differ after the copy. What was copied stays.
+        CopyError: *target* is *source*, or has other transactions; or *source* was packed, so
+            that its past is not whole; or they differ after the copy. What was copied stays.
 
     Cost: *source* is read twice, *target* once; one commit for each transaction.
     """
@@ -69,6 +69,8 @@ def copy_transactions(
     for name, given in ("source", source), ("target", target):
         if not is_storage(given):
             raise wrong_type(given, name, "a storage, as db.storage is")
+    if source.sort_key == target.sort_key:
+        raise CopyError(target.path, "it is the source itself; give another one")
     if source.complete_since:
         reason = f"{source.path} was packed, its past is not whole; copy it without history"
         raise CopyError(target.path, reason)
