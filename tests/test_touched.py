@@ -287,19 +287,25 @@ def test_keys_without_a_hash_are_noted():
     assert written_in({"_v_written": written}) == [[number] for number in range(1000)]
 
 
-def test_a_list_that_is_only_appended_to_has_no_such_writes(database, again, size):
+@pytest.mark.parametrize("is_set", [False, True])
+def test_an_item_of_a_list_that_was_set_is_no_append(database, again, size, is_set):
     other = again()
     database.set_root(PersistentList(range(size)))
     transaction.commit()
     other.transaction_manager.begin()
     checkout(database.root)
     checkout(other.root)
-    database.root[0] = 0
+    if is_set:
+        database.root[0] = 0  # As it was.
     database.root.append("mine")
     other.root.append("theirs")
     commit(other.root)
-    commit(database.root)
-    assert list(database.root[-2:]) == ["theirs", "mine"]
+    if is_set:
+        with pytest.raises(ConflictError):
+            commit(database.root)
+    else:
+        commit(database.root)
+        assert list(database.root[-2:]) == ["theirs", "mine"]
 
 
 # -- touch(), is_checked_out(), is_changed() -----------------------------------------------
