@@ -14,7 +14,7 @@ import transaction
 
 from dobbin_like import cli
 from dobbin_like.database import Database
-from dobbin_like.persistent import PersistentDict, checkout
+from dobbin_like.persistent import PersistentDict, PersistentList, checkout
 from tests.helpers import processes
 from tests.helpers.terminal import home_of, on_terminal
 
@@ -219,6 +219,33 @@ def test_a_transaction_is_undone(capsys: pytest.CaptureFixture[str], log: str) -
         assert next(iter(database.history(0))).description == f"undo {last}"
     code, out, _ = run(capsys, "undo", log, str(tids(log)[-1]), "--json")
     assert json.loads(out) == {"undone": tids(log)[-2], "tid": tids(log)[-1]}
+
+
+def test_an_undo_is_not_taken_for_what_another_commits(
+    capsys: pytest.CaptureFixture[str], log: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = tids(log)[-1]
+    run(capsys, "undo", log, str(last))
+    with Database(log) as database:
+        checkout(database.root)
+        database.root["beside"] = PersistentList()
+        transaction.commit()
+    undo = Database.undo
+
+    def undo_beside_another(self: Database, tid: int) -> object:
+        undone = undo(self, tid)
+        manager = transaction.TransactionManager()
+        with Database(log, transaction_manager=manager) as other:
+            checkout(other.root["beside"])
+            other.root["beside"].append("theirs")
+            manager.commit()
+        return undone
+
+    monkeypatch.setattr(Database, "undo", undo_beside_another)
+
+    code, out, _ = run(capsys, "undo", log, str(last), "--json")
+
+    assert (code, json.loads(out)) == (0, {"undone": last, "tid": None})
 
 
 def test_what_needs_no_undoing_is_told(capsys: pytest.CaptureFixture[str], log: str) -> None:

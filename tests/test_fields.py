@@ -317,6 +317,30 @@ def test_a_factory_that_fails_is_told_where_the_value_is_used(shop, opened, kind
         assert database.root["price"].notes == []
 
 
+def test_a_factory_that_fails_for_a_value_without_a_state_is_told_there(shop, opened):
+    store(opened, price=shop("@dataclass\nclass Price:\n    pass").Price(), count=1)
+    shop(price_class("plain", f"notes: list = {by_factory('plain', 'lambda: make()')}"))
+    with opened() as database:
+        assert database.root["count"] == 1
+        with pytest.raises(ValueNotRebuiltError, match="make"):
+            _ = database.root["price"].notes
+
+
+def test_a_default_that_is_a_persistent_object_is_none(shop, opened):
+    """What is changed in it would belong to no object that is stored."""
+    store(opened, price=shop(price_class("plain", "amount: int")).Price(amount=1))
+    module = shop(
+        price_class(
+            "plain", "amount: int", f"notes: list = {by_factory('plain', 'lambda: make()')}"
+        )
+    )
+    module.make = PersistentDict
+    with opened() as database:
+        assert database.root["price"].amount == 1
+        with pytest.raises(AttributeError, match="notes"):
+            _ = database.root["price"].notes
+
+
 def test_a_default_of_attrs_is_made_as_in_an_instance_that_is_called_for(shop, opened):
     store(opened, price=shop("@attrs.define\nclass Price:\n    amount: int").Price(5))
     shop(

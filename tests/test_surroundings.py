@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import unicodedata
+import weakref
 from functools import partial
 from pathlib import Path
 from struct import pack
@@ -27,7 +28,8 @@ from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, NotALogError
 from dobbin_like.exchange.sqlite import mirror
 from dobbin_like.log import path_watch
 from dobbin_like.log.copies.new_log import NewLog
-from dobbin_like.log.file import words
+from dobbin_like.log.file import log_file, words
+from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.repair import repair
 from dobbin_like.repair.listing import readable
@@ -668,6 +670,32 @@ def test_a_disk_that_is_gone_is_told_with_the_file_when_news_are_asked_for(
                     step()
                 assert raised.value.filename == str(path)
         transaction.abort()
+
+
+def test_what_is_opened_again_is_not_taken_for_what_was_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two lines of another that has got the number, the file is opened again."""
+    first = LogFile(str(tmp_path / "a.log"), read_only=False)
+    second = LogFile(str(tmp_path / "b.log"), read_only=False)
+    steps: list[Callable[[], object]] = []
+
+    class Owners(weakref.WeakValueDictionary[int, LogFile]):
+        def get(self, key: int, default: Any = None) -> Any:
+            found = super().get(key, default)
+            if steps:
+                steps.pop()()
+            return found
+
+    monkeypatch.setattr(log_file, "_owners", Owners())
+    number = first.open_for_writing()
+    first.forget()
+    steps.append(first.open_for_writing)
+    assert second.open_for_writing() == number
+    assert not first.is_given_away
+    assert first.fd != number
+    first.close()
+    second.close()
 
 
 @needs_root

@@ -308,6 +308,32 @@ def test_an_item_of_a_list_that_was_set_is_no_append(database, again, size, is_s
         assert list(database.root[-2:]) == ["theirs", "mine"]
 
 
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda items: items.pop(9999),
+        lambda items: items.remove("none"),
+        lambda items: items.__delitem__(9999),
+        lambda items: items.__setitem__(9999, 1),
+        lambda items: items.insert("first", 1),
+    ],
+)
+def test_what_has_failed_and_changed_nothing_is_no_write(database, again, size, fail):
+    other = again()
+    database.set_root(PersistentList(range(size)))
+    transaction.commit()
+    other.transaction_manager.begin()
+    checkout(database.root)
+    checkout(other.root)
+    with pytest.raises((IndexError, TypeError, ValueError)):
+        fail(database.root)
+    database.root.append("mine")
+    other.root.append("theirs")
+    commit(other.root)
+    commit(database.root)
+    assert list(database.root[-2:]) == ["theirs", "mine"]
+
+
 # -- touch(), is_checked_out(), is_changed() -----------------------------------------------
 
 

@@ -141,8 +141,8 @@ class _Notes(logging.Handler):
 
 @contextlib.contextmanager
 def _waits_told() -> Iterator[None]:
-    """Say who keeps the command waiting for the commit lock: it would seem to hang."""
-    logger, notes = logging.getLogger("dobbin_like.log.file.lock"), _Notes(logging.WARNING)
+    """Say who keeps the command waiting for the commit lock or the file: it would seem to hang."""
+    logger, notes = logging.getLogger("dobbin_like.log.file"), _Notes(logging.WARNING)
     logger.addHandler(notes)
     try:
         yield

@@ -19,6 +19,7 @@ from dobbin_like.cli.common import (
     show,
 )
 from dobbin_like.exc import UnloadedClassError
+from dobbin_like.ids import Tid
 from dobbin_like.texts import counted, shown
 
 
@@ -41,9 +42,10 @@ def undo(path: str, tid: int, *, allow: tuple[str, ...], as_json: bool) -> None:
         if tid > database.tid:
             text = f"{shown(path)}: no transaction {tid}: the last one is {database.tid}"
             raise Complaint(text)
+        note = f"undo {tid}"
         try:
-            with database.transaction(note=f"undo {tid}"):
-                before = database.tid
+            with database.transaction(note=note):
+                seen = database.tid
                 database.undo(tid)
         except UnloadedClassError as error:
             remedy = error.remedy
@@ -53,7 +55,10 @@ def undo(path: str, tid: int, *, allow: tuple[str, ...], as_json: bool) -> None:
             why = "; ".join(filter(None, (error.reason, remedy)))
             text = f"{shown(path)}: {name} is not loaded: {why}"
             raise Complaint(text) from None
-        undone_by = None if database.tid == before else database.tid
+        # The newest tid may be that of another program.
+        since = database.storage.transactions(Tid(seen))
+        made = (each.tid for each in since if each.description == note and not each.failed)
+        undone_by = next(made, None)
     what = "needs no undoing: all is as it was before it"
     if undone_by is not None:
         what = f"is undone, by {undone_by}"

@@ -26,7 +26,7 @@ LIMIT: Final = 200
 _HOMES: Final = frozenset(
     f"dobbin_like.{module}" for module in ("persistent", "collections", "jobs", "safe", "indexes")
 )
-"""Where the classes of this package are that the data of programs has."""
+"""The modules with the classes of this package that programs store."""
 
 
 class Styled(NamedTuple):

@@ -29,13 +29,12 @@ else:
     _Sequence = Container
 
 
-def _touching(items: PersistentList[T]) -> list[T]:
-    """Return the items to change otherwise than by appending: a merge has to know.
+def _note(items: PersistentList[Any]) -> None:
+    """Note that *items* were changed otherwise than by appending: a merge has to know.
 
     They may begin as before all the same, as if something had been appended.
     """
-    own: list[T] = touching(items, None)
-    return own
+    touching(items, None)
 
 
 def _is_list(other: object) -> bool:
@@ -57,7 +56,8 @@ class PersistentList(_Sequence[T]):
         _items: list[T]
 
     def __init__(self, items: Iterable[T] = (), /) -> None:
-        own = _touching(self)
+        own = writable(self)
+        _note(self)
         if own:  # called again
             own.clear()
         own.extend(plain(items))
@@ -74,11 +74,12 @@ class PersistentList(_Sequence[T]):
     @overload
     def __setitem__(self, index: slice, value: Iterable[T], /) -> None: ...
     def __setitem__(self, index: Any, value: Any, /) -> None:
-        items = _touching(self)
-        items[index] = plain(value) if isinstance(index, slice) else value
+        writable(self)[index] = plain(value) if isinstance(index, slice) else value
+        _note(self)
 
     def __delitem__(self, index: SupportsIndex | slice, /) -> None:
-        del _touching(self)[index]
+        del writable(self)[index]
+        _note(self)
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._items)
@@ -120,13 +121,15 @@ class PersistentList(_Sequence[T]):
     __rmul__ = __mul__
 
     def __imul__(self, count: SupportsIndex, /) -> Self:
-        items = _touching(self)
+        items = writable(self)
         items *= count
+        _note(self)
         return self
 
     def clear(self) -> None:
         """Remove all items."""
-        _touching(self).clear()
+        writable(self).clear()
+        _note(self)
 
     def append(self, item: T, /) -> None:
         writable(self).append(item)
@@ -135,24 +138,29 @@ class PersistentList(_Sequence[T]):
         writable(self).extend(plain(items))
 
     def insert(self, index: SupportsIndex, item: T, /) -> None:
-        _touching(self).insert(index, item)
+        writable(self).insert(index, item)
+        _note(self)
 
     def pop(self, index: SupportsIndex = -1, /) -> T:
-        item: T = _touching(self).pop(index)
+        item: T = writable(self).pop(index)
+        _note(self)
         return item
 
     def remove(self, item: T, /) -> None:
-        _touching(self).remove(item)
+        writable(self).remove(item)
+        _note(self)
 
     def reverse(self) -> None:
-        _touching(self).reverse()
+        writable(self).reverse()
+        _note(self)
 
     @overload
     def sort(self: PersistentList[Less], *, key: None = None, reverse: bool = False) -> None: ...
     @overload
     def sort(self, *, key: Callable[[T], _Ordered], reverse: bool = False) -> None: ...
     def sort(self, *, key: Any = None, reverse: bool = False) -> None:
-        _touching(self).sort(key=key, reverse=reverse)
+        _note(self)  # Before: it may have changed something when it raises.
+        writable(self).sort(key=key, reverse=reverse)
 
     def count(self, item: T, /) -> int:
         return self._items.count(item)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import zip_longest
 from operator import attrgetter
+from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
 from dobbin_like.contract import Entry, Storage, StoredVersion, Transaction, is_storage
@@ -69,7 +70,7 @@ def copy_transactions(
     for name, given in ("source", source), ("target", target):
         if not is_storage(given):
             raise wrong_type(given, name, "a storage, as db.storage is")
-    if source.sort_key == target.sort_key:
+    if _is_same(source, target):
         raise CopyError(target.path, "it is the source itself; give another one")
     if source.complete_since:
         reason = f"{source.path} was packed, its past is not whole; copy it without history"
@@ -79,6 +80,16 @@ def copy_transactions(
         return _Copy(source, target, progress).run()
     finally:
         pin.release()
+
+
+def _is_same(source: Storage, target: Storage) -> bool:
+    """Return whether both are instances over the same data, and not over copies of it."""
+    if source.sort_key != target.sort_key:
+        return False
+    try:
+        return Path(source.path).samefile(target.path)
+    except (OSError, ValueError):  # They are no files.
+        return source.path == target.path
 
 
 class _Copy:

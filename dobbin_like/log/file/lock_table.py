@@ -58,8 +58,9 @@ def process_with(fd: int, start: int) -> int | None:
 
     None: there is none, or it is not shown.
     """
+    # By their names: to ask for the file itself may wait for the disk, as who asks does.
     try:
-        status = os.fstat(fd)
+        name = os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
         return None
     for descriptors in Path("/proc").glob("[0-9]*/fd"):
@@ -67,8 +68,7 @@ def process_with(fd: int, start: int) -> int | None:
         # What has ended meanwhile, or is another user's.
         with contextlib.suppress(OSError):
             for each in descriptors.iterdir() if process != os.getpid() else ():
-                found = each.stat()
-                if (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino):
+                if os.readlink(each) == name:
                     locks = locks_of_descriptor(int(each.name), process)
                     if any(lock.exclusive and lock.start == start for lock in locks):
                         return process

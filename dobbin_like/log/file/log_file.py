@@ -71,8 +71,8 @@ class LogFile:
         self.words: Words | None = None
         self.joined: bool = False
         self.key: tuple[int, int] = (0, 0)  # Device and inode.
-        # Whether the number of the descriptor is another's by now, as this one was closed: what is
-        # locked by it is locked for that one, and what is unlocked, too.
+        # Whether the number of the descriptor is another's by now, as this one was closed: a lock
+        # or an unlock by it would be one of that other file.
         self.is_given_away: bool = False
         # For the holder of the lock, who asks slowly until get_ready() was called.
         self.status: Callable[[], Status] = partial(status_of, path)
@@ -286,8 +286,10 @@ class LogFile:
     def _close_descriptor(self) -> None:
         fd = getattr(self, "fd", _NO_FILE)
         if fd != _NO_FILE and self._is_descriptor(fd):
-            # Before: another thread may get the number as soon as it is free. Without a call: an
-            # interrupt comes before both, to be repeated, or after both.
+            # First: who gets the number, as soon as it is free, must not mark what is opened here
+            # again.
+            _owners.pop(fd, None)
+            # Without a call: an interrupt comes before both, to be repeated, or after both.
             self.is_given_away = True
             os.close(fd)
         self.fd = _NO_FILE

@@ -176,8 +176,7 @@ class NewFile:
         try:
             # As long as it is locked, nobody else puts another file there.
             if _leads_to(self.path, os.fstat(self.fd)):
-                with contextlib.suppress(FileNotFoundError):  # See remove_left().
-                    os.unlink(self.path)
+                os.unlink(self.path)
         finally:
             self._close()
 
@@ -282,13 +281,24 @@ def remove_left(path: str, status: os.stat_result) -> None:
     """Remove the name under which the file at *path* was written, if it still has it.
 
     Its writer was killed when it had given the file its own name as well. A file with two names
-    can't be replaced.
+    can't be replaced. A writer that lives has it locked, and removes the name itself.
     """
     if status.st_nlink > 1:
-        written = os.path.realpath(path) + _WRITTEN
         with contextlib.suppress(OSError):
-            if _leads_to(written, status):
-                os.unlink(written)
+            _unlink_left(os.path.realpath(path) + _WRITTEN, status)
+
+
+def _unlink_left(written: str, status: os.stat_result) -> None:
+    fd = open_file(written, os.O_RDONLY)
+    try:
+        for _ in range(_LOOKS):  # Who commits has it locked for a moment.
+            if try_lock(fd, written):
+                if _leads_to(written, status):
+                    os.unlink(written)
+                return
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        os.close(fd)
 
 
 def _create(path: str, _flags: int) -> int:

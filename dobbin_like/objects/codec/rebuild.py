@@ -56,8 +56,8 @@ class Rebuilder(Decoder):
             while True:
                 one = _Pass(self, self._data, reasons)
                 self._loaded = one.load()
+                one.complete()
                 if not one.again:
-                    one.complete()
                     return True
         return False
 
@@ -98,7 +98,7 @@ class _Pass(_Unpickler):  # type: ignore[misc]
     def complete(self) -> None:
         """Give the fields of values that were stored without a state their default."""
         for value in self._alive:
-            complete(value, type(value))
+            self._try(partial(complete, value, type(value)), value)
 
     def _make(
         self, make: Callable[..., Any], how: str, cls: Any, args: Any = (), kwargs: Any = None

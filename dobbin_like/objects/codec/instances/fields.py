@@ -1,7 +1,8 @@
 """Values of classes that declare fields: what is stored of them gets into the fields of now.
 
-A field that the class has got since has its default. Python sets one only where an instance is
-called for, or leaves it in the class, where slots and factories leave nothing.
+A field that the class has got since has its default. Python sets a default only in ``__init__()``,
+which loading does not call; a plain one is also found in the class, but not that of a slot or of
+a factory.
 
 With ``frozen=True, slots=True``, a dataclass has methods that pickle a value as the list of its
 fields. When a field has been moved or removed, what was stored before would get into others. So
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from functools import partial
 from types import MemberDescriptorType
 from typing import Any, Final
+
+from dobbin_like.objects.values.refs import Identity
 
 _PROTOCOL: Final = 5
 _SET_STATE: Final = "__setstate__"
@@ -177,7 +180,10 @@ def complete(value: Any, cls: type) -> None:
             else:
                 is_there = True
         if not is_there:
-            object.__setattr__(value, name, make(value))
+            default = make(value)
+            # What is changed in a persistent one would belong to nobody, and get lost.
+            if not isinstance(default, Identity):
+                object.__setattr__(value, name, default)
 
 
 def _named(cls: type, state: Any) -> dict[str, Any]:
