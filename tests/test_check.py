@@ -26,6 +26,7 @@ from dobbin_like.check import (
     check_database,
     check_log,
 )
+from dobbin_like.conformance.steps import commit
 from dobbin_like.database import Database
 from dobbin_like.exc import (
     ClosedError,
@@ -46,7 +47,7 @@ from dobbin_like.persistent import (
     PersistentSet,
     checkout,
 )
-from dobbin_like.storage import TransactionLog
+from dobbin_like.storage import MemoryLog, TransactionLog
 from tests.helpers.log_files import with_words, without_word, word_in
 from tests.helpers.processes import run, start
 from tests.helpers.steps import Steps, in_thread
@@ -153,6 +154,20 @@ def test_path_storage_and_database_give_the_same_counts(database, storage, path)
 
     assert all(report.ok for report in reports)
     assert len({(r.transactions, r.objects, r.versions, r.bytes, r.streams) for r in reports}) == 1
+
+
+def test_the_streams_of_a_storage_without_a_file_are_read():
+    with MemoryLog() as storage, Database(storage) as database:
+        fill(database)
+        report = check_log(storage)
+        assert report.ok, report
+        assert (report.streams, report.stream_bytes) == (1, 150_000)
+        oid = database.root.file._p_oid
+        number = storage.load(oid).number
+        _, names = storage.names.shape(number)
+        commit(storage, {oid: pickle.dumps(("none",) * len(names), 5)}, number=number)
+        (problem,) = check_log(storage).problems
+        assert problem.found == "a stream of 'none' bytes at 'none'"
 
 
 def test_checking_changes_no_byte_and_no_memory(database, path):

@@ -136,8 +136,12 @@ class _Check:
         """Check that all bytes are there of the stream to which a stream object refers."""
         try:
             state, _ = self._reader.read(stored.number, stored.data)
-            key, size = int(state["_offset"]), int(state["_size"])
         except Exception:  # noqa: BLE001  told when its transaction was checked
+            return
+        key, size = state.get("_offset"), state.get("_size")
+        if not (isinstance(key, int) and isinstance(size, int)):
+            found = f"a stream of {size!r} bytes at {key!r}"
+            self._report.add(2, f"oid {oid} of {self._storage.path}", found, "two numbers")
             return
         there, behind = 0, ""
         try:

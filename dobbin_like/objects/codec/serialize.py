@@ -227,6 +227,7 @@ class Decoder(pickle.Unpickler):
 
     def delta(self) -> Delta:
         """Return the delta that the bytes hold, or raise StateError."""
+        # As state() does: a method for both would be one call more for each object that is read.
         try:
             loaded = self.load()
             if self._handed or self.stand_ins:
