@@ -118,6 +118,7 @@ class _Pair:
 
     def _cut(self, how: str, data: bytes) -> None:
         self._is_cut = True
+        self._proxy.was_cut.set()  # Before the client can know of it, and go on.
         if how in (LATE, HELD):
             self.late = data
         else:
@@ -129,7 +130,6 @@ class _Pair:
             self._proxy.then()
         else:
             _end(self._client)
-        self._proxy.was_cut.set()
 
     def _send_on_until_answered(self) -> None:
         """Send what is left of a long message, too."""
