@@ -161,26 +161,30 @@ class _Pickler(pickle.Pickler):
     """A pickler that takes any callable for its ``persistent_id``."""
 
 
+class _Parts(list[bytes]):
+    """What a pickler has written: at once, but for large values."""
+
+    write = list.append
+
+
 class FlatEncoder:
     """Turns the values of flat states into bytes, without a call for each value. One thread."""
 
     def __init__(self) -> None:
         # What stands among the values for references, and how these are written.
         self.references: dict[object, tuple[Any, int]] = {}
-        self._file = io.BytesIO()
-        self._pickler = _Pickler(self._file, PROTOCOL)
+        self._parts = _Parts()
+        self._pickler = _Pickler(self._parts, PROTOCOL)
         # The values are hashable, and equal to none of the keys: pickle looks them up itself.
         self._pickler.persistent_id = self.references.get  # type: ignore[method-assign]
 
     def encode(self, values: tuple[Any, ...]) -> bytes:
-        """Return the bytes of the values of a state, and forget the references in them."""
-        file = self._file
-        file.seek(0)
-        file.truncate()
+        """Return the bytes of the values of a state."""
+        parts = self._parts
+        parts.clear()
         self._pickler.clear_memo()
         self._pickler.dump(values)
-        self.references.clear()
-        return file.getvalue()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class ClassAsValueError(Exception):

@@ -74,10 +74,10 @@ class Changes:
         if classes.forgotten != classes.names.forgotten:
             classes.look_up_again()
         self._next_oid = 0  # 0: none was given out.
-        self._packed = graph.packed
+        self.packed = graph.packed
         storage = graph.storage
         self._is_dropped: Callable[[Oid], bool] = (
-            cast("PackedStorage", storage).is_dropped if self._packed else _never
+            cast("PackedStorage", storage).is_dropped if self.packed else _never
         )
         self.new: deque[ObjectRef] = deque()
         """Objects that are new, or have to be stored again, and are not written yet."""
@@ -85,7 +85,7 @@ class Changes:
         self._objects: dict[Oid, Any] = {}
         self._current: tuple[Any, Oid] = (None, Oid(0))
         self.written: list[Written] = []
-        graph.flat.written = self.written
+        self.new_oids: dict[int, Oid] = {}
         self.entries: list[tuple[Oid, int, bytes]] = []
         """``(oid, number of class or shape, bytes of the state)``, as the log takes them."""
         self.publications: list[Publication] = []
@@ -157,7 +157,7 @@ class Changes:
         overlay = working.delta()
         if overlay is None or face._p_version or VERSION in base:
             return False
-        if self._packed and self._is_dropped(ref.oid):
+        if self.packed and self._is_dropped(ref.oid):
             return False  # It was out of reach: there is no version to be changed.
         items = base[ITEMS]
         alone = self._alone(working, overlay)
@@ -214,7 +214,7 @@ class Changes:
         which is that of *working*, if one is given.
         """
         self._current = (face, ref.oid)
-        if self._packed and face is PersistentStream:
+        if self.packed and face is PersistentStream:
             state = self._stream_moved(ref, state)
         graph = self._graph
         classes = graph.classes
@@ -229,7 +229,7 @@ class Changes:
                     number, names
                 )
                 if shape != number:  # Else the names have to stand in the state.
-                    flat = graph.flat.turn(ref, state, base, self.reference, packed=self._packed)
+                    flat = graph.flat.turn(self, ref, state, base)
             if flat is None:
                 if working is not None and working.has_pending:
                     state = _with_bound(working, state)
@@ -344,20 +344,22 @@ class Changes:
             if type(ref) is ObjectRef and ref.jar is not None:
                 break
         else:
-            if is_left_unread(obj) or face is type(obj) is PersistentStream:
+            cls = type(obj)
+            if cls is PersistentStream or (cls is not face and is_left_unread(obj)):
                 raise left_unread(obj)
             oid: Any = self._next_oid or max(self._storage.next_oid, ROOT_OID + 1)
             self._next_oid = oid + 1
             ref = make_ref(obj, oid, graph, UNSTORED, graph.cache.forget)
             self._made.append(ref)
             self._objects[oid] = obj
+            self.new_oids[id(obj)] = oid
             self.new.append(ref)
             return oid, known or graph.ghosts.number_of(face, ref)
         if ref.jar is not graph:
             referring, oid = self._current
             place = f"{referring.__name__} oid {oid}"
             raise InvalidObjectReference(face.__name__, ref.oid, place)
-        if self._packed and ref.oid not in self._objects and not is_new(ref):
+        if self.packed and ref.oid not in self._objects and not is_new(ref):
             self._objects[ref.oid] = obj
             if self._is_dropped(ref.oid):
                 self.new.append(ref)

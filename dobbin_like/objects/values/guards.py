@@ -268,12 +268,6 @@ def shared_list(items: list[Any], owner: ObjectRef) -> SharedList:
     return made
 
 
-def note_references(items: list[Any], references: tuple[tuple[Oid, ...], int]) -> None:
-    """Keep what a list of objects was stored as, if it is guarded: it can't be changed."""
-    if type(items) is SharedList:
-        items._p_references = references
-
-
 def _ordinary(name: str) -> Callable[..., Any]:
     # The operators of set return the type of their operand; copies of a shared value are ordinary.
     operation = getattr(set, name)
