@@ -78,7 +78,7 @@ def views_stay() -> None:
 
     def make(begin: Any) -> Any:
         def new_transaction(self: ThreadView, transaction: Any) -> None:
-            if _CHANCE.random() < 0.9 or not self.view.active:
+            if _CHANCE.random() < 0.5 or not self.view.active:
                 begin(self, transaction)
 
         return new_transaction
