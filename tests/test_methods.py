@@ -16,6 +16,7 @@ import transaction
 
 from dobbin_like import Persistent, checkout
 from dobbin_like.exc import ClassNotSupported, ReadOnlyError
+from tests.helpers.processes import python_path, run
 from tests.helpers.steps import in_thread
 
 
@@ -361,3 +362,26 @@ def test_tools_find_adapted_methods_as_they_were_written():
     assert lines == [("call", 0), ("line", 1), ("return", 1)]
     assert inspect.getsource(Reader.by_object).strip().startswith("def by_object")
     assert pickle.loads(pickle.dumps(Reader.by_object)) is Reader.by_object
+
+
+def test_classes_are_made_where_a_comparison_of_text_and_bytes_is_an_error():
+    # What is looked for among the constants of a method is a text, and they may be bytes.
+    program = """
+from dobbin_like import Persistent, checkout
+
+class Page(Persistent):
+    def body(self):
+        return self.head + b"\\n"
+
+    def __setattr__(self, name, value):
+        assert value != b"" or name != "head"
+        object.__setattr__(self, name, value)
+
+page = Page()
+checkout(page)
+page.head = b"x"
+print(page.body().decode())
+"""
+    command = [sys.executable, "-bb", "-c", program]
+    ended = run(command, check=True, env=python_path(), capture_output=True, text=True)
+    assert ended.stdout == "x\n\n"

@@ -141,7 +141,8 @@ def set_directory(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> 
     The application calls this once, in every process; a forked child inherits the directory.
     Raises SafeDirectoryError if it was set to another directory before.
     """
-    new = _path_of("path", "." if path in ("", b"") else path)  # As dirname() returns it.
+    is_empty = isinstance(path, (str, bytes)) and not path  # As dirname() returns it.
+    new = _path_of("path", "." if is_empty else path)
     if not _directory:
         os.makedirs(new, exist_ok=True)  # noqa: PTH103
         _directory.append(new)

@@ -290,7 +290,9 @@ def _names_of_one_use(steps: list[Any], found: dict[int, str]) -> set[str]:
 
 def _asks_object(code: CodeType) -> bool:
     """Return whether *code* names one of the methods, of whatever class."""
-    return any(name in code.co_names or name in code.co_consts for name in _BY_NAME)
+    # With ``python -bb``, comparing a text with other constants, which are bytes, is an error.
+    texts = {constant for constant in code.co_consts if type(constant) is str}
+    return not _BY_NAME.keys().isdisjoint(texts.union(code.co_names))
 
 
 def _stand_in(
