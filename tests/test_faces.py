@@ -6,6 +6,7 @@ import abc
 import collections.abc
 import copy
 import dataclasses
+import enum
 import functools
 import gc
 import io
@@ -28,6 +29,7 @@ from dobbin_like import (
     PersistentMeta,
     checkout,
 )
+from dobbin_like.check import check_database
 from dobbin_like.database import store_of
 from dobbin_like.exc import ClassNotSupported, ClosedError, NotStorableError, ReadOnlyError
 from tests.helpers.steps import Steps, in_thread
@@ -548,6 +550,26 @@ def test_an_attribute_whose_name_is_no_text_is_refused_by_the_commit(stored_afte
         stored_after(Thing(x=1), change)
     assert caught.value.oid in (0, None)  # None: it was new.
     transaction.abort()
+
+
+class Field(enum.StrEnum):
+    WEIGHT = "weight"
+
+
+class Tag(str):
+    """A name of an attribute that no log could have as a value."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("name", [Field.WEIGHT, Tag("weight")], ids=["enum", "other"])
+@pytest.mark.parametrize("make", [lambda: Thing(x=1), PersistentDict], ids=["thing", "dict"])
+def test_a_name_of_an_attribute_is_stored_as_a_text(stored_after, make, name):
+    # A member of an enum was written as one: a check took the state for damaged.
+    found = stored_after(make(), lambda obj: setattr(obj, name, [1]))
+    assert found.weight == [1]
+    assert {type(each) for each in vars(found)} == {str}
+    check_database(found._p_jar).raise_if_bad()
 
 
 @pytest.mark.parametrize("cls", [MixedFirst, MixedLast])

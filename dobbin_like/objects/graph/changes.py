@@ -270,6 +270,8 @@ class Changes:
     def _any(
         self, ref: ObjectRef, face: Any, class_number: int, state: State, base: State
     ) -> tuple[State, int, bytes]:
+        if not all(type(name) is str for name in state):  # Of a StrEnum, say.
+            state = {str.__str__(name): value for name, value in state.items()}
         pending = {name: base[name] for name, value in state.items() if value is PENDING}
         shared = state
         if not SHAREABLE.issuperset(map(type, state.values())):
