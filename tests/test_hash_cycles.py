@@ -204,6 +204,97 @@ def test_a_hash_that_needs_what_holds_the_member_says_so(path, monkeypatch, need
         assert people_in(company, "set") == ["p0", "p1", "p2"]
 
 
+@dataclasses.dataclass
+class Badge:
+    """A value that looks at a persistent object when it is made again."""
+
+    of: Any
+    text: str = ""
+    need = staticmethod(lambda company: f"{company.name} {company.codes[0]}")
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self.text = Badge.need(self.of)
+
+
+def company_with_badges():
+    company = Company("ACME")
+    checkout(company)
+    company.holds = [Badge(company), {"deep": Badge(company)}]
+    company.role = Role(Person("Ada", company))
+    return company
+
+
+def test_what_makes_a_value_again_may_need_the_object_that_has_it(path):
+    # The commit succeeded, and no other process could read any of it: RecursionError.
+    with Database(path) as database:
+        database.set_root(company_with_badges())
+        transaction.commit()
+    with Database(path) as database:
+        company = database.root
+        assert company.name == "ACME"
+        first, rest = company.holds
+        assert (first.text, rest["deep"].text) == ("ACME ACME", "ACME ACME")
+        assert company.role.title == "boss"
+        checkout(company)
+        company.name = "Acme"
+        company.holds.pop()
+        transaction.commit()
+        check_database(database).raise_if_bad()
+    with Database(path) as database:
+        assert [badge.text for badge in database.root.holds] == ["Acme ACME"]
+
+
+def test_a_hash_may_need_a_value_of_the_object_that_is_checked_out(path, monkeypatch):
+    monkeypatch.setattr(Person, "need", staticmethod(lambda company: company.role.title))
+    with Database(path) as database:
+        company = Company("ACME")
+        checkout(company)
+        company.role = Role(None, "chief")
+        database.set_root(company)
+        transaction.commit()
+        checkout(company)
+        company.holds = {Person("Ada", company)}
+        transaction.commit()
+        checkout(company)
+        [ada] = company.holds
+        assert ada in company.holds
+        company.holds.add(Person("Bob", company))
+        transaction.commit()
+        assert people_in(company, "set") == ["Ada", "Bob"]
+        checkout(company)
+        monkeypatch.setattr(Person, "need", staticmethod(lambda company: len(vars(company))))
+        with pytest.raises(ReadCycleError, match="Company oid 0"):
+            company.role  # noqa: B018
+        transaction.abort()
+
+
+def test_values_of_two_objects_may_need_the_other_one(path):
+    one, two = Company("one"), Company("two")
+    checkout(one, two)
+    one.holds, two.holds = [Badge(two), Badge(one)], [Badge(one)]
+    with Database(path) as database:
+        database.set_root(PersistentDict(one=one, two=two))
+        transaction.commit()
+    with Database(path) as database:
+        one, two = database.root["one"], database.root["two"]
+        assert [badge.text for badge in one.holds] == ["two two", "one one"]
+        assert [badge.text for badge in two.holds] == ["one one"]
+
+
+def test_what_makes_a_value_again_and_needs_that_value_says_so(path, monkeypatch):
+    with Database(path) as database:
+        database.set_root(company_with_badges())
+        transaction.commit()
+    with Database(path) as database, monkeypatch.context() as patch:
+        patch.setattr(Badge, "need", staticmethod(lambda company: company.holds[0].text))
+        for _ in range(2):
+            with pytest.raises(ReadCycleError, match=r"Company oid 0 .*\.holds of it"):
+                database.root.name  # noqa: B018
+        patch.undo()
+        assert database.root.holds[0].text == "ACME ACME"
+
+
 def test_a_hash_that_raises_hides_only_the_set(path, monkeypatch):
     stored(path, "set")
     with Database(path) as database, monkeypatch.context() as patch:

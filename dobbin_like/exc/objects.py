@@ -286,7 +286,7 @@ class ObjectNotFound(UsageError, LookupError):
 
 
 class ReadCycleError(UsageError, RuntimeError):
-    """The hash of a key, or member, needs what is just being read, and that is what holds the key.
+    """The hash of a key, or what makes a value again, needs the very part that is just being read.
 
     ``name`` is the attribute that is needed; empty: the whole object.
     """
@@ -295,6 +295,7 @@ class ReadCycleError(UsageError, RuntimeError):
     oid: Oid
     name: str
     text = (
-        "{class_name} oid {oid} is being read, and a hash or a comparison of what it holds needs "
-        ".{name} of it; let __hash__ and __eq__ need less"
+        "{class_name} oid {oid} is being read, and a hash or a comparison of what it holds, or "
+        "what makes a value again, needs .{name} of it; let __hash__, __eq__ or __setstate__ need "
+        "less"
     )

@@ -186,12 +186,16 @@ class StateReader:
         state = dict(zip(names, values, strict=True))
         return Rewriter(NO_OBJECTS, self._table).encode(state)
 
-    def without_hashes(self, state: dict[str, Any]) -> tuple[bytes, list[str]]:
+    def without_hashes(
+        self, state: dict[str, Any], *, values: bool = True
+    ) -> tuple[bytes, list[str]]:
         """Return the bytes of what is decoded of a state without a hash, and names of the rest.
 
-        The rest holds objects, or values of the application, as keys or members.
+        The rest holds objects, or values of the application, as keys or members. Without *values*,
+        it is all that holds values of the application.
         """
-        rest = [name for name, value in state.items() if _asks_for_hashes(value)]
+        left_out = _asks_for_hashes if values else _asks_for_anything
+        rest = [name for name, value in state.items() if left_out(value)]
         part = {name: value for name, value in state.items() if name not in rest}
         return Rewriter(NO_OBJECTS, self._table).encode(part), rest
 
@@ -206,10 +210,19 @@ def _asks_for_hashes(value: Any) -> bool:
     return any(any(map(_has_own_hash, p)) for p in parts if isinstance(p, (dict, set, frozenset)))
 
 
+def _asks_for_anything(value: Any) -> bool:
+    parts = (part for _, part in _ways({"": value}))
+    return _asks_for_hashes(value) or any(map(_is_made_by_its_class, parts))
+
+
 def _has_own_hash(key: Any) -> bool:
     if isinstance(key, (tuple, frozenset)):
         return any(map(_has_own_hash, key))
-    return type(key) is Reference or (isinstance(key, StandIn) and key._p_how != "member")
+    return type(key) is Reference or _is_made_by_its_class(key)
+
+
+def _is_made_by_its_class(value: Any) -> bool:
+    return isinstance(value, StandIn) and value._p_how != "member"
 
 
 def _objects_in(keys: Iterable[Any]) -> Iterator[Oid]:

@@ -88,7 +88,8 @@ class WorkingCopy(dict[str, Any]):
 
     A dict of the attributes. Immutable values are those of the base state; the others are
     :data:`PENDING` until they are read, then copies of the thread's own. Only its thread uses it.
-    Made by :func:`working_copy`. ``has_pending``: some values were PENDING at the beginning.
+    Made by :func:`working_copy`. ``has_pending``: some values were PENDING at the beginning; None
+    while these are read again.
     """
 
     # No __init__: a checkout would take a fourth longer.
@@ -99,7 +100,7 @@ class WorkingCopy(dict[str, Any]):
     serial: Tid
     base: State
     exclusive: bool
-    has_pending: bool
+    has_pending: bool | None
     touched: Touched | None
 
     def hide_mutable(self) -> None:
@@ -124,6 +125,8 @@ class WorkingCopy(dict[str, Any]):
         overlay = self._overlay(value) if name == ITEMS else None
         if overlay is not None:
             self[name] = overlay
+        elif self.has_pending is None:
+            return value
         elif needs_whole_copy(value):
             self.copy_pending()
         else:
@@ -144,6 +147,8 @@ class WorkingCopy(dict[str, Any]):
 
         If values share parts, or hold arbitrary objects, the state is read again from the log.
         """
+        if self.has_pending is None:
+            raise ReadCycleError(type(self.obj)._p_faces.plain.__name__, self.ref.oid, "__dict__")
         if not self.has_pending:
             return
         base = self.base
@@ -153,7 +158,12 @@ class WorkingCopy(dict[str, Any]):
             pending.remove(ITEMS)
         if any(needs_whole_copy(base[name]) for name in pending):
             assert self.ref.jar is not None
-            fresh = self.ref.jar.fresh(self.ref, self.serial)
+            # A hash, or what makes a value again, may read this object: it has the base then.
+            self.has_pending = None
+            try:
+                fresh = self.ref.jar.fresh(self.ref, self.serial)
+            finally:
+                self.has_pending = True
             self.update({name: fresh[name] for name in pending})
         else:
             self.update({name: own_copy(base[name]) for name in pending})

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _ONCE: Final = "once"
 _TWICE: Final = "twice"
+_IN_PART: Final = "in part"
 """How often a thread is decoding one state, one time inside the other."""
 
 
@@ -75,7 +76,10 @@ class StateSource:
             reading[key] = _TWICE
         else:
             if before is _TWICE:
+                reading[key] = _IN_PART
                 reading[key] = self._partial(stored, ref, plain)
+            elif before is _IN_PART:  # Not a hash, but a value itself needs it.
+                reading[key] = self._partial(stored, ref, plain, values=False)
             raise ReadCycleError(plain.__name__, ref.oid, "")
         try:
             return self._decode(stored, shape, ref, plain)
@@ -102,8 +106,13 @@ class StateSource:
             mark_stored(state, stored.tid, len(stored.data))
         return state
 
-    def _partial(self, stored: StoredVersion, ref: ObjectRef, plain: Any) -> PartialState:
-        """Return what can be decoded of a state before any hash is asked for."""
+    def _partial(
+        self, stored: StoredVersion, ref: ObjectRef, plain: Any, *, values: bool = True
+    ) -> PartialState:
+        """Return what can be decoded of a state before any hash is asked for.
+
+        *values*: also what has values of the application, whose classes may ask for something.
+        """
         from dobbin_like.objects.codec.state_reader import StateReader  # It is rarely needed.
 
         reader = StateReader(self._storage.names, self._storage.path)
@@ -111,7 +120,7 @@ class StateSource:
         state, _ = reader.read(number, data)
         if state.pop(VERSION, 0) != plain._p_version:
             return PartialState(plain.__name__, ref.oid, dict.fromkeys(state, PENDING))
-        data, rest = reader.without_hashes(state)
+        data, rest = reader.without_hashes(state, values=values)
         partial = self.share(self._decoder(as_file(data)).state(None), ref)
         partial.update(dict.fromkeys(rest, PENDING))
         return PartialState(plain.__name__, ref.oid, partial)
