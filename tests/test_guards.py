@@ -8,7 +8,7 @@ import pickle
 from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 import pytest
@@ -281,6 +281,22 @@ def test_without_guards_containers_are_those_of_the_module(database, again):
 
 # -- inside of values ------------------------------------------------------------------
 
+
+class Stack(UserList[Any]):
+    pass
+
+
+class Bag(UserDict[str, Any]):
+    def __setitem__(self, key, item):
+        super().__setitem__(key.lower(), item)
+
+
+@dataclass
+class Priced(UserDict[str, Any]):
+    data: dict[str, Any]
+    prices: list[int]
+
+
 VALUES = {
     "dataclass": lambda: Line([1]),
     "nested": lambda: Line(inner=[Line([1])]),
@@ -293,8 +309,13 @@ VALUES = {
     "user list": lambda: UserList([1]),
     "user dict": lambda: UserDict(items=[1]),
     "chain map": lambda: ChainMap({"items": [1]}, {}),
+    "derived user list": lambda: Stack([1]),
+    "derived user dict": lambda: Bag(items=[1]),
+    "user dict that is a dataclass": lambda: Priced({"items": [1]}, [2]),
 }
-HERE = [f"{__name__}.{cls.__name__}" for cls in (Pair, Titled, Defined, Custom)]
+HERE = [
+    f"{__name__}.{cls.__name__}" for cls in (Pair, Titled, Defined, Custom, Stack, Bag, Priced)
+]
 
 
 @pytest.fixture
@@ -334,6 +355,9 @@ def test_a_list_in_a_value_refuses_to_be_changed(storing, again, kind):
         (UserDict(a=1), lambda value: value.pop("a")),
         (UserList([1]), lambda value: value.append(2)),
         (UserList([1]), lambda value: value.__iadd__([2])),
+        (Bag(A=1), lambda value: value.update(B=2)),
+        (Priced({"a": 1}, [2]), lambda value: value.prices.append(2)),
+        (Stack([1]), lambda value: value.__iadd__([2])),
         (ChainMap({"a": 1}, {"b": 2}), lambda value: value.update(b=3)),
         (ChainMap({"a": 1}, {"b": 2}), lambda value: value.maps.append({})),
     ],
@@ -348,7 +372,7 @@ def test_what_wraps_a_container_refuses_as_that_does(storing, again, value, chan
     change(root["value"])
     change(value)
     db.transaction_manager.commit()
-    assert root["value"] == again().root["value"] == value
+    assert root["value"] == again(allow=HERE).root["value"] == value
     assert type(root["value"].copy()) is type(value)
 
 

@@ -34,18 +34,14 @@ def declares_parts(value: Any) -> bool:
 
 class _Declaring(dict[type, bool]):
     def __missing__(self, cls: type) -> bool:
-        found = cls in _KNOWN or any(hasattr(cls, name) for name in _DECLARATIONS)
+        found = cls is SimpleNamespace or not _WRAPPERS.keys().isdisjoint(cls.__mro__)
+        found = found or any(hasattr(cls, name) for name in _DECLARATIONS)
         self[cls] = found
         return found
 
 
-_KNOWN: Final[dict[type, tuple[str, ...]]] = {
-    ChainMap: ("maps",),
-    SimpleNamespace: (),
-    UserDict: ("data",),
-    UserList: ("data",),
-}
-"""Classes of the standard library, and what is in them; of a namespace, all that it has."""
+_WRAPPERS: Final[dict[type, str]] = {ChainMap: "maps", UserDict: "data", UserList: "data"}
+"""Classes of the standard library, to derive from, and the attribute that has what is in them."""
 _DECLARING: Final = _Declaring()
 _DECLARATIONS: Final = ("__attrs_attrs__", "__dataclass_fields__", "__pydantic_fields__")
 
@@ -96,13 +92,15 @@ def _dicts_of_model(value: Any) -> list[dict[str, Any]]:
 
 def _names(value: Any) -> list[str]:
     cls = type(value)
-    if cls in _KNOWN:
-        return [*(_KNOWN[cls] or vars(value))]
-    attrs = getattr(cls, "__attrs_attrs__", None)
-    if attrs is not None:
-        return [each.name for each in attrs]
-    fields = getattr(cls, "__dataclass_fields__", None)
-    return [*(cls.__pydantic_fields__ if fields is None else fields)]
+    if cls is SimpleNamespace:
+        return [*vars(value)]
+    names = [name for base, name in _WRAPPERS.items() if base in cls.__mro__]
+    for declaration in _DECLARATIONS:
+        if (fields := getattr(cls, declaration, None)) is not None:
+            # Those of attrs are objects.
+            found = [getattr(field, "name", field) for field in fields]
+            return [*dict.fromkeys(names + found)] if names else found
+    return names
 
 
 _DICTS_OF_MODELS: Final = ("__pydantic_extra__", "__pydantic_private__")
