@@ -199,3 +199,40 @@ def test_the_path_to_a_culprit_does_not_lead_to_what_is_left_out(database: Datab
     with pytest.raises(NotStorableError, match=r"at \._items\['v'\]\.v\[0\]: "):
         database.transaction_manager.commit()
     database.transaction_manager.abort()
+
+
+@attrs.frozen(slots=False, cache_hash=True)
+class Hashed:
+    name: str
+
+
+@attrs.frozen(cache_hash=True)
+class HashedSlots:
+    name: str
+
+
+@attrs.define(slots=False, unsafe_hash=True, cache_hash=True)
+class HashedLine:
+    name: str
+    items: list = attrs.field(factory=list, eq=False)
+
+
+@pytest.mark.parametrize("cls", [Hashed, HashedSlots, HashedLine])
+def test_a_hash_that_attrs_keeps_is_not_stored(again, cls):
+    # A commit was refused, as the hash pickles as a call of type(None).
+    value = cls("a")
+    assert hash(value)
+    db = again(allow=ALLOW, guard="check")
+    db.set_root(PersistentDict(v=value, keys={value: 1}, n=1))
+    db.transaction_manager.commit()
+    for root in db.root, again(allow=ALLOW).root:
+        assert root["keys"][cls("a")] == 1
+        assert root["keys"][root["v"]] == 1
+    tid = db.tid
+    checkout(db.root)
+    assert hash(db.root["v"]) == hash(cls("a"))
+    db.transaction_manager.commit()
+    assert db.tid == tid
+    checkout(db.root)
+    db.root["n"] = 2
+    db.transaction_manager.commit()

@@ -1,8 +1,9 @@
 """What pickle writes of some values is not what they are: here is what to write instead.
 
 A cached property leaves its value in the dict of an instance, where it is computed again when it
-is asked for; a generic alias leaves a mark there when it is called, as in ``Box[int](3)``. Neither
-is a part of the value. And a time zone pickles as a bound method, which takes getattr to load.
+is asked for; a generic alias leaves a mark there when it is called, as in ``Box[int](3)``; attrs
+keeps a hash there, with ``cache_hash=True``. None of them is a part of the value. And a time zone
+pickles as a bound method, which takes getattr to load.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from types import FunctionType
 from typing import Any, Final
 
 _PROTOCOL: Final = 5
+_HASH: Final = "_attrs_cached_hash"
+"""Where attrs keeps a hash. It expects None there, not nothing, as long as there is none."""
 
 Reducer = Callable[[Any, Any], Any]
 """Takes a value and what it says itself of how it is pickled, or NotImplemented: it was not asked;
@@ -44,6 +47,8 @@ def _find(cls: type) -> Reducer | None:
     }
     if hasattr(cls, "__class_getitem__"):
         names.add("__orig_class__")
+    if _HASH in getattr(getattr(cls.__hash__, "__code__", None), "co_names", ()):
+        names.add(_HASH)
     # What a class chooses itself is left alone.
     chosen = any(isinstance(getattr(cls, name, None), FunctionType) for name in _CHOOSING)
     if not names or (chosen and not _is_model(cls)) or cls in copyreg.dispatch_table:
@@ -79,4 +84,7 @@ def _part(state: Any, names: frozenset[str]) -> Any:
         return state
     if type(state.get("__dict__")) is dict:  # Of a model of pydantic.
         return {**state, "__dict__": _part(state["__dict__"], names) or {}}
-    return {name: part for name, part in state.items() if name not in names} or None
+    kept = {name: part for name, part in state.items() if name not in names}
+    if _HASH in names and _HASH in state:
+        kept[_HASH] = None
+    return kept or None
