@@ -696,6 +696,41 @@ def test_a_task_of_another_library_is_told_what_to_do(db):
         db.transaction().__aenter__().send(None)
 
 
+@pytest.mark.parametrize("beside", ["block", "checkout", "begin"])
+def test_a_task_of_trio_is_kept_out_of_the_block_of_another(db, beside):
+    trio = pytest.importorskip("trio")
+
+    def commit(name):
+        if beside == "block":
+            with db.transaction():
+                put(db, name, 1)
+            return
+        if beside == "begin":
+            db.transaction_manager.begin()
+        put(db, name, 1)
+        db.transaction_manager.commit()
+
+    async def waits(changed, refused):
+        with contextlib.suppress(KeyError), db.transaction():
+            put(db, "n", 1)
+            changed.set()
+            await refused.wait()
+            raise KeyError
+
+    async def main():
+        changed, refused = trio.Event(), trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waits, changed, refused)
+            await changed.wait()
+            with pytest.raises(BlockError, match="in tasks of trio call a function in a thread"):
+                commit("other")
+            refused.set()
+        commit("alone")
+
+    trio.run(main)
+    assert stored(db) == {"n": 0, "alone": 1}
+
+
 async def _names(block):
     async with block as root:
         for name in [*root]:

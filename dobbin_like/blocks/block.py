@@ -37,6 +37,7 @@ from dobbin_like.exc import (
 from dobbin_like.late import of_database
 from dobbin_like.mistaken.arguments import check_texts
 from dobbin_like.objects.values.here import (
+    HOW_TO_TELL_APART,
     current_scope,
     current_task,
     scope_of_context,
@@ -217,7 +218,7 @@ class Block(Generic[RootT]):
             # A hook after its commit gets a transaction of its own.
             return self._refuse_committing(current)
         if is_in(entered, current) and entered[-1][2] is not task_of(current_scope()):
-            self._refuse("another task of this thread is in one; use async with")
+            self._refuse(f"another task of this thread is in one; {HOW_TO_TELL_APART}")
         if current is None or own.explicit or is_in(entered, current):
             return current
         if has_changes(current):

@@ -171,6 +171,13 @@ def scope_around() -> Scope | None:
     return scope
 
 
+HOW_TO_TELL_APART: Final = (
+    "use async with db.transaction(), or in tasks of trio call a function in a thread that has "
+    "with db.transaction(): in it"
+)
+"""What a program has to do whose tasks would share the transaction of their thread."""
+
+
 def has_loop() -> bool:
     """Tell whether a loop of asyncio runs in the calling thread: it is a task or a callback."""
     asyncio = sys.modules.get("asyncio")
@@ -200,12 +207,24 @@ def states_here() -> list[Any]:
 
 
 def current_task() -> Any:
-    """Return the task of asyncio that is running, ``None`` if none is."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
+    """Return the task of asyncio or trio that is running, ``None`` if none is."""
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio.lowlevel")
+    if asyncio is not None:
+        loop = asyncio._get_running_loop()  # noqa: SLF001  documented for such use
+        task = None if loop is None else asyncio.current_task(loop)
+        if task is not None:
+            return task
+    try:
+        return None if trio is None else trio.current_task()
+    except (AttributeError, RuntimeError):  # It is being imported; or does not run here.
         return None
-    loop = asyncio._get_running_loop()  # noqa: SLF001  documented for such use
-    return None if loop is None else asyncio.current_task(loop)
+
+
+def has_ended(task: Any) -> bool:
+    """Tell whether a task, as current_task() returns it, runs no more."""
+    is_done = getattr(task, "done", None)
+    # One of trio does not tell, but its coroutine does.
+    return bool(task.coro.cr_frame is None if is_done is None else is_done())
 
 
 def task_without_scope() -> Any:

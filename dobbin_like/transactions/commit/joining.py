@@ -15,7 +15,9 @@ from dobbin_like.exc import (
     SnapshotDroppedError,
 )
 from dobbin_like.objects.values.here import (
+    HOW_TO_TELL_APART,
     current_task,
+    has_ended,
     has_loop,
     scope_around,
     task_without_scope,
@@ -32,7 +34,7 @@ from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.request_manager import refuse_in_request_of_other
 from dobbin_like.transactions.thread_view import ThreadView
 
-_OTHER_TASK: Final = "another task of this thread has changes; use async with db.transaction()"
+_OTHER_TASK: Final = f"another task of this thread has changes; {HOW_TO_TELL_APART}"
 
 
 _OTHER_BLOCK: Final = (
@@ -68,13 +70,15 @@ class Joining:
         self._storage = publisher.storage
         self._thread = thread
         self._view = thread.view
-        self._task: weakref.ref[Any] | None = None  # That of asyncio which has joined it.
+        self._task: weakref.ref[Any] | None = None  # That which has joined it.
         self._inner: weakref.ref[Any] | None = None  # The manager behind one that hands on calls.
 
     def takes_part(self) -> bool:
         """Tell whether it has joined the thread's transaction, and nothing has happened since."""
         joined = self.transaction
-        if joined is None or not self._view.active or "asyncio" in sys.modules:
+        if joined is None or not self._view.active:
+            return False
+        if "asyncio" in sys.modules or "trio.lowlevel" in sys.modules:
             return False
         current = joined()
         return (
@@ -86,6 +90,7 @@ class Joining:
     def join(self, manager: object, phase: str) -> None:
         """Let *manager*, whose commit is in *phase*, take part in the thread's transaction."""
         current = self._find(phase)
+        may_have_tasks = "asyncio" in sys.modules or "trio.lowlevel" in sys.modules
         if self.transaction is None or self.transaction() is not current:
             path = self._storage.path
             if only_reads(current):
@@ -99,7 +104,7 @@ class Joining:
                 self._refuse_proxy(inner)
             reference = weakref.ref(current)
             task = None
-            if "asyncio" in sys.modules:
+            if may_have_tasks:
                 task = task_without_scope()
                 self._note_block_around(current)
             of_task = None if task is None else weakref.ref(task)
@@ -109,7 +114,7 @@ class Joining:
             current.join(manager)
             self.transaction = reference  # Not before join() has returned.
             self._task = of_task
-        elif "asyncio" in sys.modules:
+        elif may_have_tasks:
             self._check_task()
         if not self._view.active:
             self._publisher.graph.shared.begin_view(self._view)
@@ -174,6 +179,6 @@ def _abort(transaction: weakref.ref[Any], path: str, of_task: weakref.ref[Any] |
     Raises BlockError: *of_task* has made them, and another one is running.
     """
     task = None if of_task is None else of_task()
-    if task is not None and current_task() not in (None, task) and not task.done():
+    if task is not None and current_task() not in (None, task) and not has_ended(task):
         raise BlockError(path, _OTHER_TASK)
     abort_outside_commit(transaction, path)
