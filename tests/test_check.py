@@ -494,9 +494,17 @@ def test_a_state_that_cannot_be_decoded_is_found(storage, state):
 
 
 def test_a_gap_in_the_oids_is_found(storage):
-    write(storage, [(0, 1, state_of({})), (3, 1, state_of({}))])
+    write(storage, [(0, 1, state_of({})), (1, 1, state_of({}))])
+    write(storage, [(4, 1, state_of({}))])
 
-    assert found_by(check_log(storage)) == [(10, "2 objects below oid 4 | oid 1 to be stored too")]
+    assert found_by(check_log(storage)) == [(10, "3 objects below oid 5 | oid 2 to be stored too")]
+
+
+def test_the_first_transaction_may_leave_oids_out(storage):
+    write(storage, [(0, 1, state_of({})), (3, 1, state_of({}))])  # As a copy without history.
+    write(storage, [(4, 1, state_of({}))])
+
+    assert check_log(storage).ok
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dobbin_like import MemoryLog
+from dobbin_like import Database, MemoryLog, PersistentDict
 from dobbin_like.check import check_log
 from dobbin_like.cli import care, run
 from dobbin_like.conformance.steps import catch_up, commit, fail
@@ -13,6 +13,7 @@ from dobbin_like.storage import TransactionLog
 from dobbin_like.upkeep.copy import CopyReport, copy_transactions
 from dobbin_like.upkeep.pack import pack_file
 from tests.helpers.histories import check_copy, written
+from tests.helpers.transactions import change
 
 
 @pytest.fixture
@@ -110,6 +111,21 @@ def test_a_packed_log_is_copied_without_its_history(source, path, tmp_path, caps
     assert run(["copy", str(path), target, "--no-history"]) == 0
     with TransactionLog(target) as copy:
         assert len(copy) == 1
+    assert check_log(target).ok
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_newest_state_is_copied_without_what_nothing_refers_to(path, tmp_path, packed):
+    with Database(path) as database:
+        for n in range(3):
+            change(database, it=PersistentDict(n=n))
+        if packed:
+            database.pack()
+    target = str(tmp_path / "b.log")
+    assert run(["copy", str(path), target, "--no-history"]) == 0
+    with Database(target) as copied:
+        assert copied.root["it"]["n"] == 2
+        change(copied, more=PersistentDict())
     assert check_log(target).ok
 
 

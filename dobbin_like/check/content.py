@@ -37,6 +37,7 @@ class Contents(Parts):
         self.class_numbers: array[int] = array("L")
         self.later: set[int] = set()
         self._known = known
+        self._begun_with: int | None = None  # Above every oid of the first one.
         self.complete_since: int = page.complete_since
         self._generation = page.generation
         self.loader: Loader = Loader(buffer.fd, buffer.path)
@@ -54,10 +55,17 @@ class Contents(Parts):
             self._damage(error)
 
     def check_dense(self) -> None:
-        """I10: Oids are dense, so that positions are an array."""
+        """I10: Oids are dense, so that positions are an array.
+
+        But those that the first transaction leaves out: it may be the newest state of another log,
+        in which nothing refers to them.
+        """
         positions = self.positions
-        if positions.stored != positions.next_oid and not (self.gap or self.complete_since):
-            missing = next(oid for oid in range(positions.next_oid) if not positions.get(oid))
+        if positions.stored == positions.next_oid or self.gap or self.complete_since:
+            return
+        later = range(self._begun_with or 0, positions.next_oid)
+        missing = next((oid for oid in later if not positions.get(Oid(oid))), None)
+        if missing is not None:
             found = f"{positions.stored} objects below oid {positions.next_oid}"
             self.report.add(10, "oids", found, f"oid {missing} to be stored too")
 
@@ -73,6 +81,8 @@ class Contents(Parts):
         if self._known is not None and logged.sequence > self._known:
             self.later.update(logged.oids)
         references = self._check_states(logged, apply=True)
+        if self._begun_with is None:
+            self._begun_with = self.positions.next_oid
         if logged.tid > self.complete_since:
             for offset, oid, reference in references:
                 self._check_reference(offset, oid, reference, logged.end)
