@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -528,3 +529,15 @@ def test_interrupted_at_any_line_it_leaves_nothing_or_a_whole_snapshot(
 
     assert number > 100
     target.with_name("snapshot.log.part").unlink(missing_ok=True)
+
+
+def test_a_snapshot_is_made_while_the_clock_is_before_1970(
+    database: Database, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(database, a=1)
+    monkeypatch.setattr(time, "time_ns", lambda: -5 * 10**9)
+
+    assert database.snapshot(target).tid == 1
+
+    with opened(target) as copy:
+        assert (copy.root["a"], copy.storage.tid) == (1, 1)
