@@ -889,6 +889,30 @@ def test_other_signals_end_it_as_ctrl_c_does(
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
+def test_a_signal_in_a_destructor_ends_it_too(
+    capsys: pytest.CaptureFixture[str], history: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0)  # Where the interrupt comes, and Python drops it.
+
+    def work(*_args: object) -> None:
+        Ended()
+        time.sleep(20)
+
+    monkeypatch.setattr(look, "check_log", work)
+    before = sys.unraisablehook
+
+    code, _, err = run(capsys, "check", history)
+
+    assert (code, err.strip()) == (
+        128 + signal.SIGTERM,
+        "dobbin: stopped; every file is unchanged or complete",
+    )
+    assert sys.unraisablehook is before
+
+
 # -- from outside ----------------------------------------------------------------------
 
 

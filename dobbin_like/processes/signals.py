@@ -6,7 +6,9 @@ A timer that has run out, a shutdown and a terminal that is closed send them.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -14,13 +16,16 @@ from typing import Final
 
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 
+_AGAIN_SECONDS: Final = 0.01
+
 
 @contextlib.contextmanager
 def as_interrupt() -> Iterator[list[int]]:
     """Let the signals do what Ctrl-C does; yield a list of the one that has come.
 
     Not those that are ignored, as by ``nohup``, or that a program handles itself. Another one that
-    comes meanwhile does not keep the first from its work.
+    comes meanwhile does not keep the first from its work. Where Python drops the interrupt, as in
+    a ``__del__``, the signal comes again a moment later.
     """
     come: list[int] = []
 
@@ -38,7 +43,31 @@ def as_interrupt() -> Iterator[list[int]]:
     try:
         for each in ours:
             signal.signal(each, end)
-        yield come
+        with _sent_again(come):
+            yield come
     finally:
         for each in ours:
             signal.signal(each, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _sent_again(come: list[int]) -> Iterator[None]:
+    """Send the signal in *come* once more if Python drops the interrupt that it has raised."""
+    timers: list[threading.Timer] = []
+    before = sys.unraisablehook
+
+    def dropped(found: sys.UnraisableHookArgs) -> None:
+        if not (come and issubclass(found.exc_type, KeyboardInterrupt)):
+            before(found)
+            return
+        # Not here: what is raised here is dropped, too.
+        timers.append(threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), come.pop())))
+        timers[-1].start()
+
+    sys.unraisablehook = dropped
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        for timer in timers:  # The signal would end the process by now.
+            timer.cancel()
