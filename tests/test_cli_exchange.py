@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dbm.dumb
+import io
 import json
 import signal
 import subprocess
@@ -15,8 +16,10 @@ import transaction
 from dobbin_like import cli
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
-from dobbin_like.persistent import PersistentDict, checkout
+from dobbin_like.persistent import PersistentDict, PersistentFile, checkout
 from tests.helpers import processes
+from tests.helpers.limits import at_most
+from tests.helpers.transactions import change
 
 
 @pytest.fixture
@@ -95,6 +98,25 @@ def test_an_export_can_be_piped_into_an_import(shop: str, tmp_path: Path) -> Non
     assert json.loads(ended.stdout)["objects"] == 1
     with Database(new) as database:
         assert database.root == {"name": "first-marker"}
+
+
+@pytest.mark.parametrize("size", [5_000, 100_000])
+def test_a_full_disk_is_told_with_the_file(
+    capsys: pytest.CaptureFixture[str], shop: str, tmp_path: Path, size: int
+) -> None:
+    lines, full = str(tmp_path / "lines"), tmp_path / "full"
+    with Database(shop) as database:
+        for n in range(100):
+            change(database, **{f"page{n}": "x" * 2_000})
+        change(database, film=PersistentFile(io.BytesIO(bytes(200_000))))
+    assert run(capsys, "export", shop, "--to", "json", lines)[0] == 0
+
+    for command in ["export", shop, "--to", "json", str(full)], ["import", lines, str(full)]:
+        with at_most(size):
+            code, _, err = run(capsys, *command)
+
+        assert (code, err.strip()) == (2, f"dobbin: {full}.part: File too large")
+        assert not [*tmp_path.glob("full*")]
 
 
 def test_an_export_may_be_of_the_past(capsys: pytest.CaptureFixture[str], shop: str) -> None:

@@ -26,6 +26,7 @@ from dobbin_like.exchange.json_values import ValueWriter, deeper, text_of
 from dobbin_like.exchange.new_database import ImportReport, NewDatabase, refuse_existing
 from dobbin_like.exchange.source import Damaged, Found, Source, reason_of
 from dobbin_like.ids import INDEX_CLASS, ROOT_OID, Oid, Tid
+from dobbin_like.log.file.disk import named
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS
 from dobbin_like.store import Progress
@@ -103,7 +104,10 @@ def export_json_file(
     """
     refuse_existing(path)
     with NewFile(path, 0o600) as file:
-        with open(file.fd, "w", encoding="ascii", closefd=False) as out:
+        with (
+            named(file.path),
+            open(file.fd, "w", encoding="ascii", closefd=False) as out,
+        ):
             report = export_json(source, out.write, start, progress)
         file.put(replace=False)
         return report

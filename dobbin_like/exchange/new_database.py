@@ -19,6 +19,7 @@ from dobbin_like.contract import NO_NAMES, Entry, NewNames
 from dobbin_like.exc import CopyError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.copies.new_log import NewLog
+from dobbin_like.log.file.disk import named
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.format.header import new_page
 from dobbin_like.log.format.meta import Meta
@@ -144,8 +145,9 @@ class NewDatabase:
 
     def __exit__(self, *error: object) -> None:
         try:
-            self._spool.close()
-            self._bytes.close()
+            with named(self._file.path):  # What was not written yet is, at its end.
+                self._spool.close()
+                self._bytes.close()
         finally:
             self._file.__exit__(*error)
 
@@ -169,17 +171,20 @@ class NewDatabase:
         """Add an object that was not put before. NotStorableError: Its state can't be stored."""
         number, data = self.writer.encode(name, state)
         self._mark(oid, _STORED)
-        self._spool.write(_HEAD.pack(oid, number, len(data)))
-        self._spool.write(data)
+        with named(self._file.path):
+            self._spool.write(_HEAD.pack(oid, number, len(data)))
+            self._spool.write(data)
         self.objects += 1
         self.size += len(data)
 
     def put_stream(self, oid: int, name: ClassName, state: dict[str, Any], source: Any) -> None:
         """Add a stream with the bytes that ``source.read(size)`` yields until it yields none."""
-        start = self._bytes.seek(0, os.SEEK_END)
-        shutil.copyfileobj(source, self._bytes, 1 << 20)
+        with named(self._file.path):
+            start = self._bytes.seek(0, os.SEEK_END)
+            shutil.copyfileobj(source, self._bytes, 1 << 20)
+            end = self._bytes.tell()
         self._mark(oid, _STORED)
-        self._waiting.append((oid, name, state, start, self._bytes.tell()))
+        self._waiting.append((oid, name, state, start, end))
 
     @property
     def count(self) -> int:
@@ -236,18 +241,19 @@ class NewDatabase:
 
     def _put_streams(self, log: NewLog) -> None:
         for oid, name, state, start, end in self._waiting:
-            self._bytes.seek(start)
+            with named(self._file.path):
+                self._bytes.seek(start)
             key, size = log.append_stream(cast("BinaryIO", _Part(self._bytes, end - start)))
             self.put(oid, name, {**state, "_offset": key, "_size": size})
 
     def _parts(self) -> list[tuple[int, int]]:
         """Divide what was put into transactions: the objects and the bytes of each."""
-        if self.size + self.objects * ENTRY_SIZE <= _PART_BYTES:
+        with named(self._file.path):  # This writes the last of it.
             self._spool.seek(0)
+        if self.size + self.objects * ENTRY_SIZE <= _PART_BYTES:
             return [(self.objects, self.size)] if self.objects else []
         parts: list[tuple[int, int]] = []
         count = size = 0
-        self._spool.seek(0)
         while head := self._spool.read(_HEAD.size):
             _, _, length = _HEAD.unpack(head)
             self._spool.seek(length, os.SEEK_CUR)
