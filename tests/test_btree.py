@@ -599,6 +599,44 @@ def test_a_bound_that_is_not_a_number_is_refused(small, size, make):
     assert list(tree) == list(range(size))
 
 
+@pytest.mark.parametrize(
+    ("bound", "text"),
+    [
+        (None, r"=None, expected a key; a range without an end is tree\[start:\], "),
+        (1j, r"=1j can't be ordered: '<' not supported between"),
+        (math.nan, "=nan can't be ordered: neither nan < nan nor == holds"),
+    ],
+    ids=["None", "complex", "nan"],
+)
+@pytest.mark.parametrize("size", [0, 10])
+def test_a_bound_without_order_is_told_by_its_name(size, bound, text):
+    tree = opened(BTree.fromkeys(range(size)))
+    for name, make in [
+        ("start", lambda: tree.items_range(bound, 5)),
+        ("end", lambda: tree.items_range(5, bound)),
+        ("key", lambda: tree.items_from(bound)),
+        ("key", lambda: tree.items_backward_from(bound)),
+        ("key", lambda: tree.next_item(bound)),
+        ("key", lambda: tree.prev_item(bound)),
+    ]:
+        with pytest.raises(TypeError, match=f"^{name}{text}"):
+            make()
+    if bound is not None:
+        for name, make in [
+            ("min", lambda: tree.keys(bound, 5)),
+            ("max", lambda: tree.values(min=5, max=bound)),
+            ("start", lambda: tree[bound:]),
+            ("stop", lambda: BTreeSet()[:bound]),
+        ]:
+            with pytest.raises(TypeError, match=f"^{name}{text}"):
+                make()
+
+
+def test_the_ends_of_a_range_that_have_no_order_are_both_told():
+    with pytest.raises(TypeError, match=r"^end='x' can't be ordered: start=1 has"):
+        BTree().items_range(1, "x")
+
+
 @pytest.mark.parametrize("make", RANGES.values(), ids=RANGES)
 @pytest.mark.parametrize("bound", [{0}, {0, 99}, {-1}], ids=repr)
 def test_a_bound_that_has_no_order_among_the_keys_is_refused(small, bound, make):

@@ -33,8 +33,10 @@ from dobbin_like.collections.btree.walk import (
     changed,
     downward,
     find_key,
+    no_bound,
     upward,
 )
+from dobbin_like.exc import Error
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.elsewhere import IN_TREES, telling
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
@@ -177,8 +179,14 @@ class SortedTree(Persistent, Generic[K, I]):
         An end belongs to the range if it is closed: as in Python's own ranges, the first is
         and the last is not.
         """
-        bounds = bounds_of(start, closed_start, end, closed_end)
-        if end < start:  # type: ignore[operator]
+        bounds = bounds_of(start, closed_start, end, closed_end, ("start", "end"))
+        try:
+            down = end < start  # type: ignore[operator]
+        except TypeError as error:
+            if isinstance(error, Error):
+                raise
+            raise no_bound(end, "end", f"start={start!r:.60} has no order with it") from error
+        if down:
             bounds = Bounds(end, closed_end, start, closed_start)
             return self._stream(self._make, bounds, backward=True)
         return self._stream(self._make, bounds)

@@ -220,7 +220,8 @@ def _sorted_pairs(items: Any, others: dict[str, Any]) -> tuple[list[Any], list[A
 def _closed(low: Any, high: Any) -> Bounds:
     if low is None and high is None:
         return Bounds()
-    return bounds_of(END if low is None else low, True, END if high is None else high, True)
+    low, high = END if low is None else low, END if high is None else high
+    return bounds_of(low, True, high, True, ("min", "max"))
 
 
 MutableMapping.register(BTree)

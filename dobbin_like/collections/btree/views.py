@@ -118,4 +118,4 @@ def slice_bounds(key: slice) -> Bounds:
         raise ValueError(text)
     low = END if key.start is None else key.start
     high = END if key.stop is None else key.stop
-    return bounds_of(low, True, high, False)
+    return bounds_of(low, True, high, False, ("start", "stop"))

@@ -31,17 +31,44 @@ class Bounds(NamedTuple):
 
 
 def bounds_of(
-    low: Any = END, closed_low: bool = True, high: Any = END, closed_high: bool = False
+    low: Any = END,
+    closed_low: bool = True,
+    high: Any = END,
+    closed_high: bool = False,
+    names: tuple[str, str] = ("key", "key"),
 ) -> Bounds:
-    """Return the range from *low* to *high*; TypeError if one of them has no order: NaN, None."""
+    """Return the range from *low* to *high*; TypeError if one of them has no order: NaN, None.
+
+    *names*: of the arguments that they are, for that error.
+    """
+    name = names[0]
     for bound in (low, high):
-        if bound is not END and (bound < bound or bound != bound):  # noqa: PLR0124
-            raise not_ordered(bound, bound)
+        if bound is not END:
+            try:
+                unordered = bound < bound or bound != bound  # noqa: PLR0124
+            except TypeError as error:
+                if isinstance(error, Error):
+                    raise
+                raise no_bound(bound, name, str(error)) from error
+            if unordered:
+                raise no_bound(bound, name, f"neither {bound!r:.60} < {bound!r:.60} nor == holds")
+        name = names[1]
     return Bounds(low, closed_low, high, closed_high)
 
 
+def no_bound(bound: Any, name: str, why: str) -> TypeError:
+    """Return the error of a bound that has no order. *name*: of the argument."""
+    if bound is None:
+        why = (
+            "expected a key; a range without an end is tree[start:], tree[:end] or "
+            "tree.items_backward_from(start), and one without any is the tree"
+        )
+        return TypeError(f"{name}=None, {why}")
+    return TypeError(f"{name}={bound!r:.60} can't be ordered: {why}")
+
+
 def not_ordered(one: Any, other: Any) -> TypeError:
-    """Return the error of keys, or bounds, that have no order."""
+    """Return the error of keys, or a key and a bound, that have no order."""
     text = f"keys can't be ordered: neither {one!r:.60} < {other!r:.60} nor == holds"
     return TypeError(text)
 
