@@ -100,12 +100,7 @@ def _split(uri: str, *, local: bool) -> tuple[str, dict[str, Any]]:
         if name == "allow":
             options.setdefault(name, []).append(value)
         elif name in known:
-            read, expected = _VALUES[name]
-            try:
-                options[name] = read(value)
-            except (KeyError, ValueError):
-                text = f"{shown(uri)}: {name}={value}, expected {expected}"
-                raise ValueError(text) from None
+            options[name] = _read(uri, name, value, *_VALUES[name])
         elif local:
             text = (
                 f"{shown(uri)}: unknown option {name}, expected one of {', '.join(known)}, allow"
@@ -114,6 +109,15 @@ def _split(uri: str, *, local: bool) -> tuple[str, dict[str, Any]]:
         else:
             others.append((name, value))
     return f"{rest}?{urlencode(others, quote_via=quote)}" if others else rest, options
+
+
+def _read(uri: str, name: str, value: str, read: Callable[[str], object], expected: str) -> object:
+    """Return the value of an option. ValueError: It is not as *expected* says."""
+    try:
+        return read(value)
+    except (KeyError, ValueError):
+        text = f"{shown(uri)}: {name}={value}, expected {expected}"
+        raise ValueError(text) from None
 
 
 def _flag(value: str) -> bool:
@@ -134,12 +138,12 @@ _VALUES: Final[dict[str, tuple[Callable[[str], object], str]]] = {
 }
 
 
-_POSTGRES_VALUES: Final[dict[str, Callable[[str], object]]] = {
-    "schema": str,
-    "patience": float,
-    "freshness": float,
-    "prepare": _flag,
-    "cache": str,
+_POSTGRES_VALUES: Final[dict[str, tuple[Callable[[str], object], str]]] = {
+    "schema": (str, "a name"),
+    "patience": (float, "seconds"),
+    "freshness": (float, "seconds"),
+    "prepare": (_flag, "yes or no"),
+    "cache": (str, "a path"),
 }
 
 
@@ -158,23 +162,20 @@ def _path(uri: str) -> str:
 
 def _postgres(uri: str, options: dict[str, Any]) -> Storage:
     """Return the log at a URI; take its options from *options*."""
-    from dobbin_like.storage.postgres import PostgresLog
-
     rest, _, query = uri.partition("?")
     given = dict(parse_qsl(query, keep_blank_values=True))
     own: dict[str, Any] = {}
-    for name, read in _POSTGRES_VALUES.items():
+    for name, (read, expected) in _POSTGRES_VALUES.items():
         if name in given:
-            try:
-                own[name] = read(given.pop(name))
-            except (KeyError, ValueError):
-                text = f"{shown(uri)}: a wrong value of {name}"
-                raise ValueError(text) from None
+            own[name] = _read(uri, name, given.pop(name), read, expected)
     for name in ("lock_timeout", "read_only"):
         if name in options:
             own[name] = options.pop(name)
     own["create"] = not options.pop("must_exist", False)
     dsn = f"{rest}?{urlencode(given, quote_via=quote)}" if given else rest
+    # Late: what is wrong in the URI is told without the package that it needs, too.
+    from dobbin_like.storage.postgres import PostgresLog
+
     return PostgresLog(dsn, **own)
 
 

@@ -226,6 +226,10 @@ def test_memory_is_a_new_database(path):
         ("file:/x.log?sync=maybe", "sync=maybe, expected yes or no"),
         ("file:/x.log?lock_timeout=soon", "lock_timeout=soon, expected seconds"),
         ("file:/x.log?synch=no", "unknown option synch, expected one of guard, lock_timeout"),
+        ("postgresql://host/db?freshness=often", "freshness=often, expected seconds"),
+        ("postgresql://host/db?patience=", "patience=, expected seconds"),
+        ("postgresql://host/db?prepare=perhaps", "prepare=perhaps, expected yes or no"),
+        ("postgresql://host/db?guard=chek", "guard=chek, expected yes, no or check"),
         ("memory:name", "has no name"),
         (
             "memory:?sync=no",
