@@ -223,6 +223,25 @@ def test_an_assistant_finds_the_tools_and_asks_them(ask: Any, shop: str) -> None
 
 
 @pytest.mark.slow
+def test_an_argument_that_a_tool_does_not_have_is_refused(ask: Any) -> None:
+    async def questions(client: Any) -> None:
+        for tool in (await client.list_tools()).tools:
+            assert tool.input_schema["additionalProperties"] is False
+        for tool, arguments, text in [
+            ("show", {"way": "", "limt": 3}, "show has no argument limt; it has way, at, limit"),
+            ("census", {"limit": 3}, "census has no argument limit; it has at"),
+            ("history", {"at": 3, "way": "cart"}, "history has no argument at; it has way, limit"),
+        ]:
+            refused = await client.call_tool(tool, arguments)
+            assert refused.is_error
+            assert text in refused.content[0].text
+        missing = await client.call_tool("find", {})
+        assert "class_name" in missing.content[0].text
+
+    ask(questions)
+
+
+@pytest.mark.slow
 def test_half_a_character_does_not_end_the_server(ask: Any, shop: str) -> None:
     with Database(shop) as database:
         checkout(database.root)

@@ -38,7 +38,7 @@ def mcp(path: str) -> None:
     answers = Answers(path)
     with opened(path):
         pass  # What is no log is told before anybody asks.
-    server = MCPServer(
+    server = _refusing(MCPServer)(
         "dobbin",
         version=__version__,
         instructions=in_utf_8(f"{_INSTRUCTIONS} It is {shown(path)}."),
@@ -55,6 +55,32 @@ def add_tools(server: Any, answers: Answers) -> None:
     harmless = ToolAnnotations(read_only_hint=True, open_world_hint=False)
     for tool in (answers.census, answers.show, answers.find, answers.history, answers.diff):
         server.add_tool(_told(tool), annotations=harmless)
+
+
+def _refusing(server: Any) -> Any:
+    """Return a class of servers that refuse arguments which a tool does not have.
+
+    The package ignores them: an assistant that misspelt one would take the answer for another.
+    """
+    from mcp.server.mcpserver.exceptions import ToolError
+
+    class Refusing(server):  # type: ignore[misc]
+        async def list_tools(self) -> Any:
+            tools = await super().list_tools()
+            for tool in tools:
+                tool.input_schema["additionalProperties"] = False
+            return tools
+
+        async def call_tool(self, name: str, arguments: Any, context: Any = None) -> Any:
+            schemas = {tool.name: tool.input_schema for tool in await self.list_tools()}
+            known = schemas[name]["properties"] if name in schemas else arguments
+            for each in arguments:
+                if each not in known:
+                    text = f"{name} has no argument {shown(each)}; it has {', '.join(known)}"
+                    raise ToolError(in_utf_8(text))
+            return await super().call_tool(name, arguments, context)
+
+    return Refusing
 
 
 def _told(tool: Callable[..., Any]) -> Callable[..., Any]:
