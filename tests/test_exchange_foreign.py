@@ -359,6 +359,7 @@ def test_objects_of_the_application_keep_their_class(zodb: Any, path: Path) -> N
     assert report.complete
     assert ("oldsite.Cart", f"{__name__}.Cart", 1) in report.classes
     assert report.values == ("oldsite.Date",)
+    assert "by allow=['oldsite.Date'] or --allow; leave out" in str(report)
     with Database(path, allow=["oldsite.*"]) as database:
         found = database.root["cart"]
         assert type(found).__name__ == "Cart"

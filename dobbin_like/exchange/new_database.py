@@ -90,7 +90,10 @@ class ImportReport(NamedTuple):
             f"{there} -> {here}: {counted(count, 'object')}" for there, here, count in changed
         ]
         if self.values:
-            lines.append(f"values of {', '.join(self.values)}: these classes have to be allowed")
+            lines.append(
+                f"values of {', '.join(self.values)}: these classes have to be allowed, by "
+                f"allow={list(self.values)!r} or --allow; leave out what you don't know"
+            )
         return "\n".join(lines)
 
 
