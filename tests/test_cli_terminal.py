@@ -113,6 +113,41 @@ def test_who_has_read_enough_gets_no_error(path: Path, args: str) -> None:
     assert (process.returncode, err) == (0, b"")
 
 
+@pytest.mark.parametrize("startup", [False, True])
+def test_a_program_whose_results_nobody_reads_ends_silently(
+    log: str, tmp_path: Path, startup: bool
+) -> None:
+    program = "while True:\n    print('a line')\n"
+    (tmp_path / "startup.py").write_text(program)
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    result = processes.run(
+        [*DOBBIN, "shell", log, *(["--startup", str(tmp_path / "startup.py")] if startup else [])],
+        cwd=processes.ROOT,
+        input=b"" if startup else program.encode(),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writer)
+
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_another_pipe_that_a_program_breaks_is_its_error(log: str) -> None:
+    program = b"import os\nr, w = os.pipe()\nos.close(r)\nos.write(w, b'x')\n"
+    result = processes.run(
+        [*DOBBIN, "shell", log],
+        cwd=processes.ROOT,
+        input=program,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+    assert result.returncode == 1
+    assert b"BrokenPipeError" in result.stderr
+
+
 def test_a_help_that_nobody_reads_is_no_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -233,15 +233,20 @@ def reason(error: Error) -> str:
 
 def pause(seconds: float) -> None:
     """Sleep. Raises BrokenPipeError when nobody reads the results any more."""
+    if is_given_up(seconds):
+        raise BrokenPipeError
+
+
+def is_given_up(seconds: float = 0) -> bool:
+    """Return whether nobody reads the results any more, or will not some *seconds* later."""
     try:
         out = sys.stdout.fileno()
     except (AttributeError, OSError):  # Of a program that has replaced it.
         time.sleep(seconds)
-        return
+        return False
     watch = select.poll()
     watch.register(out, 0)
-    if any(event & select.POLLERR for _, event in watch.poll(seconds * 1000)):
-        raise BrokenPipeError
+    return any(event & select.POLLERR for _, event in watch.poll(seconds * 1000))
 
 
 @contextlib.contextmanager

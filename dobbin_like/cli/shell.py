@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import click
 
-from dobbin_like.cli.common import ALLOW, AT, FOUND, LOG, command, importable, opened
+from dobbin_like.cli.common import ALLOW, AT, FOUND, LOG, command, importable, is_given_up, opened
 from dobbin_like.cli.text import note
 from dobbin_like.database import Database
 from dobbin_like.exc import UncommittedChangesWarning
@@ -97,7 +97,10 @@ def _run(program: str | bytes, name: str, names: dict[str, Any]) -> bool:
         if end.code and not isinstance(end.code, int):
             note(str(end.code))  # As Python itself does.
         return not end.code
-    except Exception as error:  # noqa: BLE001  of whatever kind: as Python itself does
+    except Exception as error:  # Of whatever kind: as Python itself does.
+        # As for all subcommands. A pipe that the program has made itself is another matter.
+        if isinstance(error, BrokenPipeError) and is_given_up():
+            raise
         shown = error.__traceback__ and error.__traceback__.tb_next  # Without this function.
         traceback.print_exception(type(error), error, shown)
         return False
