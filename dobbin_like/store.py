@@ -256,9 +256,9 @@ class Store:
 
     def root_seen_by(self, manager: DataManager) -> Any:
         """Return the root in the snapshot of a data manager, or the one that was set there."""
-        if manager.new_root is not None:
-            return manager.new_root[0]
         view = manager.view
+        if view.new_root is not None:
+            return view.new_root[0]
         root = self.graph.ghosts.get(ROOT_OID, view.tid if view.active else None)
         if root is not None:
             self._root = root
@@ -281,7 +281,7 @@ class Store:
             raise RootError(reason)
         manager.join()
         new = make_ref(obj, ROOT_OID, self.graph, UNSTORED, self.graph.cache.forget)
-        manager.new_root = (obj, new)
+        manager.view.new_root = (obj, new)
 
     def release_snapshot(self) -> None:
         """See :meth:`dobbin_like.Database.release_snapshot`."""

@@ -826,6 +826,28 @@ def test_what_a_thread_has_not_committed_is_told_once_when_it_is_gone(path, end,
     assert done.stderr.count("Warning") == told
 
 
+@pytest.mark.parametrize("collected", [True, False])
+def test_a_root_that_a_thread_has_set_and_not_committed_is_told(path, collected):
+    database = Database(path)
+    in_thread(lambda: database.set_root(PersistentDict(n=1)))
+    if collected:
+        gc.collect()
+    text = r"has ended with changes .*\(PersistentDict oid 0 set as the root\); they are lost; "
+    with pytest.warns(UncommittedChangesWarning, match=text) as told:
+        database.close()
+    assert len(told) == 1
+
+
+def test_a_root_that_a_thread_has_set_and_aborted_is_not_told(path):
+    def leave():
+        database.set_root(PersistentDict(n=1))
+        transaction.abort()
+
+    with Database(path) as database:
+        in_thread(leave)
+        gc.collect()
+
+
 def test_the_first_object_and_how_many_more_a_thread_had_are_told(database):
     database.set_root(PersistentDict(a=Thing(x=1), b=Thing(x=2)))
     transaction.commit()

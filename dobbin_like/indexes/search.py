@@ -51,7 +51,7 @@ class Search:
         view = manager.view
         self._store = store
         self._graph = store.graph
-        self._new_root = manager.new_root
+        self._new_root = view.new_root
         self._view: View | None = view if view.active else None
         self._cls = cls
         self._conditions = conditions

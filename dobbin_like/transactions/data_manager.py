@@ -93,7 +93,6 @@ class DataManager:
         self.thread = thread
         self.view: View = thread.view
         self.joining: Joining = Joining(publisher, thread)
-        self.new_root: NewRoot | None = None
         # Of the commit that is under way.
         self._state = CommitState(self._storage)
         self._conflicts = ConflictSearch(publisher, self.view, self._state)
@@ -117,13 +116,13 @@ class DataManager:
     @property
     def pending(self) -> int:
         """How many objects are checked out, or set as the root, and not committed."""
-        return len(self.view.working) + (self.new_root is not None)
+        return len(self.view.working) + (self.view.new_root is not None)
 
     def uncommitted(self) -> UncommittedChangesError:
         """Return the error that tells what is pending."""
         # Of a copy: a task may ask what a thread has that still runs.
         objects = [working.obj for working in [*self.view.working.values()]]
-        objects += self.new_root[:1] if self.new_root is not None else ()
+        objects += self.view.new_root[:1] if self.view.new_root is not None else ()
         if not objects:
             return UncommittedChangesError(self._storage.path)
         first = objects[0]
@@ -188,7 +187,7 @@ class DataManager:
         about = transaction.user or transaction.description or transaction.extension
         self._annotations = annotations_of(transaction) if about else NO_ANNOTATIONS
         if slow_files or self._graph.guard == "check":
-            do_slow_steps(self._publisher, self.view, self.new_root)
+            do_slow_steps(self._publisher, self.view, self.view.new_root)
         if self._graph.indexed:
             get_ready(self._graph)
         self._refused = False
@@ -212,16 +211,16 @@ class DataManager:
         if self._storage.behind or self._publisher.unpublished is not None:
             self._publisher.catch_up()
         if self._storage.unseen:
-            self._conflicts.wait_for_unseen(self.new_root)
-        self._conflicts.find(self.new_root)
+            self._conflicts.wait_for_unseen(self.view.new_root)
+        self._conflicts.find(self.view.new_root)
 
     def commit(self, transaction: Any) -> None:
         """Gather all that is to be written; nothing is written if this fails."""
         graph, view = self._graph, self.view
         changes = self._changes = Changes(graph)
         keeper = keeper_of(graph, view) if graph.indexed else None
-        if self.new_root is not None:
-            changes.add_root(*self.new_root)
+        if self.view.new_root is not None:
+            changes.add_root(*self.view.new_root)
         changes.add_all([*view.working.values()])
         if changes.new:
             changes.add_reachable()
@@ -281,7 +280,7 @@ class DataManager:
     def _look_for_conflicts(self) -> None:
         """Find conflicts of who depends on others and stores nothing: no append finds them."""
         self._publisher.catch_up()
-        self._conflicts.find(self.new_root)
+        self._conflicts.find(self.view.new_root)
 
     def _hold_if_committed(self, transaction: Any, error: BaseException) -> None:
         if not self._state.is_committed(transaction):
@@ -302,7 +301,7 @@ class DataManager:
         self._storage.release()
         acquire(self._publisher)
         self._publisher.catch_up()
-        self._conflicts.find(self.new_root)
+        self._conflicts.find(self.view.new_root)
         self.commit(transaction)
 
     def _publish(self) -> None:
@@ -355,7 +354,7 @@ class DataManager:
                 self._publish()
             if self.view.working:
                 self._shared.drop_working(self.view)
-            self.new_root = self.joining.transaction = None
+            self.view.new_root = self.joining.transaction = None
             self._state.decided_tid = self._state.tid
             written = changes.written
             self._state.made = self._changes = changes = None  # They refer to what was written.
@@ -427,7 +426,7 @@ class DataManager:
 
     def savepoint(self) -> Savepoint:
         opened = self.thread.opened.pairs
-        return Savepoint(self.view, opened, self._shared, self.new_root, self._rolled_back)
+        return Savepoint(self.view, opened, self._shared, self.view.new_root, self._rolled_back)
 
     def _rolled_back(self, new_root: NewRoot | None, kept: list[Kept]) -> None:
         self.replace_root(new_root)
@@ -435,9 +434,9 @@ class DataManager:
 
     def replace_root(self, new_root: NewRoot | None) -> None:
         """Let *new_root* be what this transaction has set as the root; ``None``: nothing."""
-        if self.new_root is not None and new_root is None:
-            self.new_root[1].jar = None  # it belongs to no database again
-        self.new_root = new_root
+        if self.view.new_root is not None and new_root is None:
+            self.view.new_root[1].jar = None  # it belongs to no database again
+        self.view.new_root = new_root
 
 
 def _is_alone(transaction: Any) -> bool:

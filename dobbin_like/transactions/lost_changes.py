@@ -201,7 +201,7 @@ def tell_left(left: deque[Left], path: str) -> None:
     others = f"; so have {len(gone) - 1:,} others" if len(gone) > 1 else ""
     text = (
         f"{path}: {first.who} has ended with changes that were neither committed nor aborted "
-        f"({what} checked out); they are lost{others}; commit them there, or make them in a "
+        f"({what} {first.what}); they are lost{others}; commit them there, or make them in a "
         "block: with db.transaction()"
     )
     warn_nowhere(text, UncommittedChangesWarning)

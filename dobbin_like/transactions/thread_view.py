@@ -103,17 +103,20 @@ class ThreadView:
                 self._shared.retire_view(view)
 
     def note_left(self) -> None:
-        """Note what is checked out, for who begins or closes next: nobody can commit it any more.
+        """Note what is checked out, or set as the root, for who begins or closes next.
 
-        From a finalizer, too: in any thread, at any line, with any lock held. So it takes no lock,
-        runs no code of others, and warns of nothing.
+        Nobody can commit it any more. From a finalizer, too: in any thread, at any line, with any
+        lock held. So it takes no lock, runs no code of others, and warns of nothing.
         """
-        copies = [*self.view.working.values()]
+        copies, new_root = [*self.view.working.values()], self.view.new_root
+        changed = [(each.obj, each.ref, "checked out") for each in copies]
+        if new_root is not None:
+            changed.append((*new_root, "set as the root"))
         # In a forked child, it is the business of the parent.
-        if copies and self._pid == os.getpid() and not self.is_told:
+        if changed and self._pid == os.getpid() and not self.is_told:
             self.is_told = True
-            first = copies[0]
-            about = type(first.obj).__name__, first.ref, len(copies)
+            obj, ref, what = changed[0]
+            about = type(obj).__name__, ref, len(changed), what
             self._shared.left.append(Left(self._pid, self._who, *about))
 
     def has_ended(self) -> bool:

@@ -49,7 +49,7 @@ def news_come_after_conflicts() -> None:
 
     def make(begin: Any) -> Any:
         def tpc_begin(self: DataManager, transaction: Any) -> None:
-            find(self._conflicts, self.new_root)
+            find(self._conflicts, self.view.new_root)
             begin(self, transaction)
 
         return tpc_begin

@@ -38,7 +38,8 @@ class View:
 
     Belongs to one thread; ``active`` while :class:`Horizon` knows it. ``kept`` holds the objects
     of which the thread's memo has a state, so that their ids are not reused; ``working`` has the
-    working copies by ``id(obj)``. ``alone`` is the mask of all objects that this view alone needs
+    working copies by ``id(obj)``, and ``new_root`` what the transaction has set as the root, with
+    its reference. ``alone`` is the mask of all objects that this view alone needs
     to be masked, because it has checked them out.
 
     ``between``: no transaction was begun since the last one, and nothing is checked out. If the
@@ -55,6 +56,7 @@ class View:
         "kept",
         "lapsed",
         "memo",
+        "new_root",
         "run_time",
         "thread",
         "tid",
@@ -72,6 +74,7 @@ class View:
         self.lapsed: Tid | None = None
         self.kept: list[Any] = []
         self.working: dict[int, WorkingCopy] = {}
+        self.new_root: tuple[Any, ObjectRef] | None = None
 
     def in_use(self) -> bool:
         """Return whether there is anything to end; an interrupted end leaves some of it."""
@@ -94,13 +97,17 @@ class View:
 
 
 class Left(NamedTuple):
-    """What somebody who is gone had checked out: the first object, which may be gone as well."""
+    """What somebody who is gone had checked out: the first object, which may be gone as well.
+
+    ``what``: "checked out", or that it was set as the root.
+    """
 
     process: int
     who: str
     class_name: str
     ref: ObjectRef
     objects: int
+    what: str
 
 
 class Horizon:
