@@ -515,3 +515,39 @@ def test_who_opens_a_cache_that_is_just_being_replaced_waits_for_it(tmp_path):
         with contextlib.closing(opened.result(WAIT_SECONDS)) as cache:
             assert os.path.samestat(os.fstat(cache._fd), path.stat())
     os.close(fd)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("step", ["flock", "write", "replace"])
+def test_what_a_killed_process_has_left_of_a_new_cache_is_removed(tmp_path, monkeypatch, step):
+    path = tmp_path / "shop.cache"
+    of_others = [
+        tmp_path / "shop.cache.notes.new",
+        tmp_path / "shop.cache.b",
+        tmp_path / "till.cache.abcdefgh.new",
+    ]
+    for other in of_others:
+        other.write_bytes(b"" if other.name.startswith("till") else b"mine")
+    Cache(str(path), b"a" * 16).close()
+
+    def killed(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", killed)
+        patch.setattr(fcntl if step == "flock" else os, step, killed)
+        if step == "flock":
+            patch.setattr(Cache, "_lock", lambda self: setattr(self, "writable", True))
+        with pytest.raises(Killed):
+            Cache(str(path), b"b" * 16)
+    [left] = {*tmp_path.iterdir()} - {path, *of_others}
+
+    with left.open() as file, contextlib.ExitStack() as ends:
+        fcntl.flock(file, fcntl.LOCK_EX)  # As one that is written.
+        ends.enter_context(contextlib.closing(Cache(str(path), b"a" * 16)))
+        assert left.exists()
+    Cache(str(path), b"a" * 16).close()
+    assert {*tmp_path.iterdir()} == {path, *of_others}

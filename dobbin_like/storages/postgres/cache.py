@@ -45,6 +45,7 @@ _BLOCK: Final = Struct("<4sIQqq16sI")  # Magic, rows, bytes; position, tid, id; 
 _BLOCK_MAGIC: Final = b"BLCK"
 _ROW: Final = Struct("<qqqQII")  # Oid, tid, number; offset, size, checksum.
 _CRC: Final = Struct("<I")
+_NEW: Final = ".new"  # Behind the name of a file until it is at its place.
 _PATIENCE_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.01
 
@@ -100,6 +101,8 @@ class Cache:
             if time.monotonic() > end:
                 raise NotALogError(self.path, "another process is using it for another log")
             time.sleep(_PAUSE_SECONDS)
+        if self.writable:
+            self._remove_left()
         self._forget()
         if self._usable:
             self._read_on()
@@ -150,9 +153,8 @@ class Cache:
             self.unlock()
 
     def _replace(self) -> None:
-        # Where links lead to: a link stays one.
-        place = os.path.realpath(self.path)
-        fd, name = tempfile.mkstemp(prefix=f"{place}.", dir=Path(place).parent)
+        place = self._place
+        fd, name = tempfile.mkstemp(_NEW, f"{place}.", Path(place).parent)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             os.write(fd, self._head)
@@ -164,6 +166,19 @@ class Cache:
             raise
         old, self._fd = self._fd, fd
         os.close(old)
+
+    @property
+    def _place(self) -> str:
+        """Where links lead to: a link stays one."""
+        return os.path.realpath(self.path)
+
+    def _remove_left(self) -> None:
+        """Remove what _replace() has left that was killed. Only who has the lock replaces."""
+        place = Path(self._place)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(place.parent):  # noqa: PTH208  without a Path for each
+                if name.startswith(f"{place.name}.") and name.endswith(_NEW):
+                    _remove_begun(str(place.parent / name))
 
     def discard(self) -> None:
         """Forget everything, as it does not fit; begin anew if this instance may write."""
@@ -311,6 +326,19 @@ class _Newest:
         for each in (self.tids, self.numbers, self.offsets, self.sizes, self.checksums):
             if count > len(each):
                 each.frombytes(bytes((count - len(each)) * each.itemsize))
+
+
+def _remove_begun(path: str) -> None:
+    """Remove a file that nobody writes, if it has nothing but what a cache begins with."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            data = os.pread(fd, _START + 1, 0)
+            if len(data) <= _START and _MAGIC.startswith(data[: len(_MAGIC)]):
+                os.unlink(path)  # noqa: PTH108
+        finally:
+            os.close(fd)
 
 
 def _with_crc(head: bytes) -> bytes:
