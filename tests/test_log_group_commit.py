@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager
 from functools import partial
@@ -337,6 +338,80 @@ def test_a_conflict_with_what_is_not_visible_yet_is_found(
         with database.transaction_manager:
             assert (database.root["a"]["n"], database.root["b"]["n"]) == (2, 1)
         database.close()
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+def test_who_depends_on_what_is_not_visible_waits_for_it_no_longer_than_for_the_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch, instances: int
+) -> None:
+    # It had the commit lock meanwhile, or waited without a limit behind the one that synced.
+    fill(path, "a", "b")
+    steps = Steps()
+    databases = [open_at(path, lock_timeout=0.05) for _ in range(instances)]
+    leader, other = databases[0], databases[-1]
+    slow = SlowDisk(monkeypatch)
+
+    def lead() -> None:
+        with leader.transaction_manager:
+            increment(leader, "a")
+
+    steps.thread(lead)
+    slow.wait_until_one_syncs()
+    end = words_of(path)["APPENDED"]
+    other.transaction_manager.begin()
+    increment(other, "a")
+    with pytest.raises(LockTimeout, match=r"or a commit before not synced, after 0\.05 seconds"):
+        other.transaction_manager.commit()
+    other.transaction_manager.abort()
+    assert not other.storage.held
+    assert words_of(path)["DURABLE"] < end  # type: ignore[operator]
+
+    slow.let_all_end()
+    steps.join()
+    with other.transaction_manager:
+        increment(other, "a")
+    for database in databases:
+        with database.transaction_manager:
+            assert database.root["a"]["n"] == 2
+        database.close()
+
+
+@pytest.mark.parametrize("step", ["acquire", "prepare"])
+def test_a_storage_waits_no_longer_for_another_that_syncs(
+    path: Path, slow: SlowDisk, step: str
+) -> None:
+    steps = Steps()
+    with opened(path, 1) as (log,), opened(path, 1, lock_timeout=0.05) as (hasty,):
+        steps.thread(lambda: commit(log, 0, b"second"))
+        slow.wait_until_one_syncs()
+        if step == "acquire":
+            with pytest.raises(LockTimeout):
+                hasty.acquire()
+        else:
+            hasty.acquire(settled=False)
+            with pytest.raises(LockTimeout):
+                hasty.prepare(Tid(hasty.last_tid + 1), [(Oid(1), 1, b"third")])
+            hasty.release()
+        assert not hasty.held
+        slow.let_all_end()
+        steps.join()
+        assert commit(hasty, 1, b"third").tid == hasty.last_tid
+
+
+def test_who_has_appended_waits_for_another_that_syncs_without_a_limit(
+    path: Path, slow: SlowDisk
+) -> None:
+    steps = Steps()
+    with opened(path, 1) as (log,), opened(path, 1, lock_timeout=0.05) as (hasty,):
+        steps.thread(lambda: commit(log, 0, b"second"))
+        slow.wait_until_one_syncs()
+        logged = append(hasty, 1, b"third")
+        steps.thread(lambda: hasty.confirm(logged))
+        time.sleep(0.2)
+        slow.let_all_end()
+        steps.join()
+        catch_up(hasty)
+        assert hasty.tid == logged.tid
 
 
 def count_up(path: Path, name: str, go: Any, counts: Any) -> None:

@@ -282,7 +282,7 @@ class Storage(Protocol):
         """Do all of append() that can fail. Nobody sees the transaction before decide().
 
         If the process dies before decide(), it is not there. Arguments, result and errors are
-        those of append().
+        those of append(). LockTimeout: Others sync for too long.
         """
 
     def decide(self, *, wait: bool = True) -> None:
@@ -315,7 +315,10 @@ class Storage(Protocol):
         """
 
     def wait_for(self, transaction: Transaction) -> None:
-        """Return when one of ``unseen`` is visible, or will never be. Any thread."""
+        """Return when one of ``unseen`` is visible, or will never be. Any thread.
+
+        Raises LockTimeout: It takes too long.
+        """
 
     def fail(
         self,

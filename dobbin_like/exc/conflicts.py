@@ -166,13 +166,13 @@ class UndoConflictError(ConflictError):
 
 
 class LockTimeout(Error, TransientError):
-    """The commit lock was not free in time. Nothing was written."""
+    """The commit lock was not free in time, or a commit before not synced. Nothing was written."""
 
     path: str
     timeout_seconds: float
     text = (
-        "{path}: the commit lock was not free after {timeout_seconds} seconds; run the "
-        "transaction again"
+        "{path}: the commit lock was not free, or a commit before not synced, after "
+        "{timeout_seconds} seconds; run the transaction again"
     )
 
 

@@ -78,7 +78,9 @@ class TransactionLog:
         path: Of the file; it need not exist, and nothing is created before acquire().
         sync: Whether a transaction is visible, and confirmed, only when it is on stable storage.
             Without it, it is a second later, or at close().
-        lock_timeout: Seconds to wait for the commit lock; None: as long as it takes.
+        lock_timeout: Seconds to wait for the commit lock, and for another commit that is being
+            synced if this one depends on it; None: as long as it takes. Opening the log has no
+            limit, nor has the sync of what is appended: nobody would know whether it is committed.
         read_only: Never write, not even by chance: the file is opened for reading.
 
     Raises:
@@ -313,6 +315,8 @@ class TransactionLog:
         extension: bytes = b"",
     ) -> LoggedTransaction:
         writer = self._writing.held_by_caller("prepare()")
+        if self._writing.sync:  # It syncs the room that it has made.
+            self._writing.wait_for_syncs(writer.appended.place.end)
         meta = _meta(classes, shapes, user, description, extension)
         return writer.prepare(tid, entries, meta)
 

@@ -57,8 +57,9 @@ class LogFile:
     Guarded by ``_opening``: descriptor, page and words. They are set once, the words
     last, and are cleared by close(): readers look at the words first and need no lock.
     ``joined``: this instance counts among those that may write to it. ``sync_turn`` is
-    :mod:`dobbin_like.log.writing.syncing`'s. ``follows``: a log that follows another may be
-    written to, and what is created here is one; else it may be read only.
+    :mod:`dobbin_like.log.writing.syncing`'s, and ``is_synced``: who has that syncs, or waits for
+    it. ``follows``: a log that follows another may be written to, and what is created here is one;
+    else it may be read only.
     """
 
     def __init__(self, path: str, *, read_only: bool, follows: bool = False) -> None:
@@ -80,6 +81,7 @@ class LogFile:
         self._opening = reentrant_lock()
         # Before the sync lock, which all threads have that use the descriptor.
         self.sync_turn: threading.RLock = reentrant_lock()
+        self.is_synced: bool = False
 
     def open(self) -> bool:
         """Open the file if it is there; return whether it is a log that was begun.
@@ -324,6 +326,7 @@ class LogFile:
         """
         self._opening = reentrant_lock()
         self.sync_turn = reentrant_lock()
+        self.is_synced = False
         self.joined = False
         if self.fd == _NO_FILE or self.is_given_away:
             return

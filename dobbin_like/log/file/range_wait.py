@@ -1,12 +1,15 @@
 """Waiting for a lock of a single byte, which is told if it takes long.
 
-Who has one may stand still: it was stopped, or its disk does not answer. Then everybody waits.
+Who has one may stand still: it was stopped, or its disk does not answer. Then everybody waits;
+but who has a limit looks on whether it is free.
 Read :mod:`.range_lock` first.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -14,9 +17,12 @@ from dobbin_like.log.file import range_lock
 from dobbin_like.log.file.disk import named
 from dobbin_like.warn_after import Waits
 
-__all__ = ["take"]
+__all__ = ["in_time", "take"]
 
 _logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE_SECONDS: Final = 0.0001
+_LONGEST_PAUSE_SECONDS: Final = 0.002
 
 _DOES: Final = {range_lock.SYNC: "syncs", range_lock.OPENING: "opens"}
 
@@ -26,6 +32,27 @@ def take(fd: int, path: str, which: int) -> None:
     with named(path):
         if not range_lock.lock(fd, which, wait=False):
             Waits(partial(_warn, fd, path, which)).during(partial(range_lock.lock, fd, which))
+
+
+def in_time(fd: int, path: str, which: int, seconds: float, is_over: Callable[[], bool]) -> bool:
+    """Return whether there is nothing to wait for any more within some *seconds*. Takes nothing.
+
+    No lock with a limit: an interrupt right after it was taken would leave it so.
+    """
+    return is_over() or Waits(partial(_warn, fd, path, which)).during(
+        partial(_look_on, is_over, time.monotonic() + seconds)
+    )
+
+
+def _look_on(is_over: Callable[[], bool], deadline: float) -> bool:
+    pause = _FIRST_PAUSE_SECONDS
+    while not is_over():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+    return True
 
 
 def _warn(fd: int, path: str, which: int, thread: str, seconds: float) -> None:

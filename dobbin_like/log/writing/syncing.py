@@ -41,6 +41,7 @@ __all__ = [
     "Promise",
     "SyncFailedError",
     "SyncQueue",
+    "is_synced_in_time",
     "mark_failure",
     "sync_all",
     "under_sync_lock",
@@ -224,13 +225,33 @@ def under_sync_lock(file: LogFile, step: Callable[[], _Result]) -> _Result:
 
     with file.sync_turn:
         try:
+            file.is_synced = True
             range_wait.take(file.fd, file.path, range_lock.SYNC)
             result = step()
             unlock()
         except BaseException:
             finish_despite_interrupts(unlock)
             raise
+        finally:
+            file.is_synced = False
     return result
+
+
+def is_synced_in_time(file: LogFile, end: int, seconds: float) -> bool:
+    """Return whether all before *end* is durable within some *seconds*, or nobody syncs.
+
+    Then it can be made so. Somebody may begin right afterwards, and is waited for.
+    """
+    words = file.words
+    assert words is not None
+
+    def is_over() -> bool:
+        if not file.is_synced and range_lock.holder(file.fd, range_lock.SYNC) is None:
+            return True
+        durable = decode_words(words.all()).durable
+        return durable is not None and durable >= end
+
+    return range_wait.in_time(file.fd, file.path, range_lock.SYNC, seconds, is_over)
 
 
 def _check_not_repaired(found: int, failures: int) -> None:

@@ -20,6 +20,7 @@ from dobbin_like.exc import (
     Error,
     InDoubtError,
     IntegrityError,
+    LockTimeout,
     LogMovedError,
     LogPackedError,
     NotHeldError,
@@ -32,7 +33,7 @@ from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.writing.flusher import Flusher
 from dobbin_like.log.writing.presence import alone, join
-from dobbin_like.log.writing.syncing import SyncFailedError, SyncQueue
+from dobbin_like.log.writing.syncing import SyncFailedError, SyncQueue, is_synced_in_time
 from dobbin_like.log.writing.waiting import Waiting
 from dobbin_like.log.writing.writer import Writer
 
@@ -55,7 +56,8 @@ class WritableLog:
 
     Args:
         sync: Whether what is written is on stable storage before it is visible.
-        lock_timeout: Seconds to wait for the commit lock; None: as long as it takes.
+        lock_timeout: Seconds to wait for the commit lock, and for those who sync before anything
+            is appended; None: as long as it takes.
     """
 
     def __init__(self, log: ReadableLog, *, sync: bool, lock_timeout: float | None) -> None:
@@ -81,6 +83,7 @@ class WritableLog:
             settled: Wait until all that is appended is visible.
 
         Raises:
+            LockTimeout: It was not free in time, or what is appended was not visible.
             LogMovedError: The path leads to another file, or to none.
             IntegrityError, OSError: See recover(). Nothing is held, nor after the errors of
                 the contract.
@@ -186,11 +189,25 @@ class WritableLog:
                 applied.look(*sight)  # When it is applied, nothing else is new.
 
     def wait_for(self, transaction: Transaction) -> None:
-        """Return when one of ``unseen`` is visible. Raises OSError, IntegrityError."""
-        end = transaction.end  # type: ignore[attr-defined]  # The log has made it.
+        """Return when one of ``unseen`` is visible.
+
+        Raises LockTimeout, OSError, IntegrityError.
+        """
+        end: int = transaction.end  # type: ignore[attr-defined]  # The log has made it.
         # If that fails, whoever takes the lock next finds out what has become of it.
         with contextlib.suppress(SyncFailedError, OSError):
+            self.wait_for_syncs(end)
             self.queue.make_durable(self.log.file, end, self.writer.appended.failures)
+
+    def wait_for_syncs(self, end: int) -> None:
+        """Wait for who syncs what is before *end*, for as long as for the commit lock.
+
+        Before anything is appended: who has appended has no limit, and would not know what has
+        become of it. Raises LockTimeout, OSError.
+        """
+        timeout = self.lock_timeout
+        if timeout is not None and not is_synced_in_time(self.log.file, end, timeout):
+            raise LockTimeout(self.log.path, timeout)
 
     def _settle(self) -> None:
         """Wait until all that is appended is visible. With the lock: nothing is added to it."""
