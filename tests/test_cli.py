@@ -276,6 +276,44 @@ def test_census_counts_by_class(capsys: pytest.CaptureFixture[str], history: str
     assert as_json["classes"][1]["objects"] == 2
 
 
+def test_census_counts_what_can_be_read_of_a_log_that_can_not_be_opened(
+    capsys: pytest.CaptureFixture[str], history: str
+) -> None:
+    with TransactionLog(history, read_only=True) as log:
+        first, second = [logged.end for logged in log.transactions()][:2]
+    data = bytearray(Path(history).read_bytes())
+    data[first : first + 4] = b"\xff" * 4
+    Path(history).write_bytes(data)
+
+    code, out, err = run(capsys, "census", history)
+    as_json = json.loads(run(capsys, "census", history, "--json")[1])
+
+    assert code == 1
+    assert err.startswith(f"dobbin: {history}:{first}: frame checksum ffffffff, expected ")
+    assert err.endswith("; this is what can be read\n")
+    lines = out.splitlines()
+    counts = [(line.split()[0], line.split()[-1]) for line in lines if "damaged" not in line]
+    assert counts == [
+        ("objects", "class"),
+        ("1", "dobbin_like.persistent.PersistentDict"),
+        ("2", "dobbin_like.persistent.PersistentList"),
+        ("3", "all"),
+    ]
+    assert lines[-1].startswith(f"damaged: {first} to ")
+    assert as_json["objects"] == 3
+    [damaged] = as_json["damaged"]
+    assert damaged["offset"] == first
+    assert damaged["end"] <= second
+
+
+def test_census_tells_of_what_is_no_log(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "foreign").write_bytes(b"no log at all" * 1000)
+
+    assert run(capsys, "census", str(tmp_path / "foreign"))[0] == 2
+
+
 @pytest.mark.parametrize("name", READERS)
 def test_an_empty_log_is_fine(capsys: pytest.CaptureFixture[str], path: Path, name: str) -> None:
     path.touch()
@@ -308,7 +346,7 @@ def test_damage_is_one_line_elsewhere(capsys: pytest.CaptureFixture[str], histor
     data[data.index(b"list 0")] ^= 1
     Path(history).write_bytes(data)
 
-    code, out, err = run(capsys, "census", history)
+    code, out, err = run(capsys, "info", history)
 
     assert (code, out) == (1, "")
     assert err.startswith(f"dobbin: {history}:")
@@ -319,7 +357,7 @@ def test_damage_is_one_line_elsewhere(capsys: pytest.CaptureFixture[str], histor
 def test_a_hint_names_the_command_as_it_was_called(history: str) -> None:
     damage(history, b"list 0")
 
-    result = python("-m", "dobbin_like", "census", history)
+    result = python("-m", "dobbin_like", "info", history)
 
     assert result.stderr.endswith(f"run `python -m dobbin_like check {history}`\n")
 
@@ -334,7 +372,7 @@ def test_a_hint_has_the_path_of_a_script_that_a_shell_does_not_find(
     script.chmod(0o700)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": str(tmp_path) if is_found else ""}
 
-    result = python(str(script), "census", history, env=env)
+    result = python(str(script), "info", history, env=env)
 
     called = "dobbin" if is_found else script
     assert result.stderr.endswith(f"run `{called} check {history}`\n")

@@ -51,6 +51,7 @@ from dobbin_like.persistent import (
 )
 from dobbin_like.repair import RepairReport, repair
 from dobbin_like.repair.bits import LIMIT, find_flip, seed_before
+from dobbin_like.repair.listing import readable_classes
 from dobbin_like.storage import TransactionLog
 from tests.helpers.amount import spread
 from tests.helpers.limits import at_most
@@ -1171,3 +1172,29 @@ def test_the_check_and_the_repair_name_the_same_damage(hurt, to):
     report = repair(hurt, to)
 
     assert [loss.offset for loss in report.losses] == [p.offset for p in checked.problems]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_classes_are_counted_as_a_census_counts_them(path: Path, packed: bool) -> None:
+    """Changes of large collections, new names of classes, objects of which versions are gone."""
+    with Database(path) as database:
+        items = PersistentDict({number: number for number in range(2000)})
+        database.set_root(PersistentDict(items=items, thing=Thing(1), other=Thing(2)))
+        transaction.commit()
+        for number in range(5):
+            checkout(items, database.root["thing"])
+            items[number] = -number
+            database.root["thing"].number = number
+            transaction.commit()
+        database.rename_class(f"{__name__}.Thing", f"{__name__}.Other")
+        if packed:
+            database.pack()
+        checkout(items)
+        items["last"] = "one"
+        transaction.commit()
+        expected = database.census()
+
+    tid, counts, losses = readable_classes(str(path))
+
+    assert (tid, losses) == (expected.tid, [])
+    assert counts == {count.name: [count.objects, count.bytes] for count in expected.classes}

@@ -10,6 +10,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -24,6 +25,7 @@ from dobbin_like.texts import is_uri, scheme_of, shown
 if TYPE_CHECKING:
     from dobbin_like.contract import Storage
     from dobbin_like.database import Database
+    from dobbin_like.repair.report import Loss
 
 _T = TypeVar("_T")
 
@@ -222,6 +224,12 @@ def damaged(facts: dict[str, Any], what: str, error: Error, *, as_json: bool) ->
         json_line({**facts, "damaged": found})
     else:
         line(Styled(f"{what}  damaged: {found}", "red"))
+
+
+def loss_facts(loss: Loss) -> dict[str, Any]:
+    """Return what can't be read of a damaged log, as JSON has it."""
+    facts = asdict(loss)
+    return {"damaged": facts.pop("what"), **facts}
 
 
 def reason(error: Error) -> str:

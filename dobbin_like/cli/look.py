@@ -16,6 +16,7 @@ from dobbin_like.cli.common import (
     command,
     damaged,
     importable,
+    loss_facts,
     opened,
     progress_bar,
     reason,
@@ -24,12 +25,13 @@ from dobbin_like.cli.common import (
     usage,
 )
 from dobbin_like.cli.stored import Damaged, Snapshot
-from dobbin_like.cli.text import as_called, local_time, note
+from dobbin_like.cli.text import Styled, as_called, line, local_time, note
 from dobbin_like.contract import Storage, is_packed
+from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import ROOT_OID
-from dobbin_like.repair.listing import readable
+from dobbin_like.repair.listing import readable, readable_classes
 from dobbin_like.repair.report import Loss
-from dobbin_like.search.questions import Census
+from dobbin_like.search.questions import Census, census_of
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS
 from dobbin_like.storage import TransactionLog
 from dobbin_like.texts import counted, is_uri, shown
@@ -46,15 +48,32 @@ def census(path: str, *, as_json: bool) -> int:
 
     Includes objects that can't be reached from the root. Imports no module of the program
     that wrote the log. Works on a log that is in use. Damaged objects are listed after the
-    others; the exit code is 1 then.
+    others, and so is what can't be read of a log that can't be opened; the exit code is 1 then.
     """
-    with opened(path) as database, Snapshot(database) as snapshot:
-        with progress_bar("counting") as progress:
-            found, lost = snapshot.census(progress)
-        show(found, census_facts(found, lost), as_json=as_json)
+    try:
+        with opened(path) as database, Snapshot(database) as snapshot:
+            with progress_bar("counting") as progress:
+                found, lost = snapshot.census(progress)
+            show(found, census_facts(found, lost), as_json=as_json)
+    except IntegrityError as error:
+        if is_uri(path):
+            raise
+        note(as_called(f"dobbin: {error}; this is what can be read"))
+        return _census_of_readable(path, as_json=as_json)
     for each in () if as_json else lost:
         damaged({}, f"oid {each.oid}", each.error, as_json=False)
     return FOUND if lost else 0
+
+
+def _census_of_readable(path: str, *, as_json: bool) -> int:
+    with progress_bar("searching") as progress:
+        tid, counts, losses = readable_classes(path, progress)
+    found = census_of(tid, counts)
+    beside = [loss_facts(loss) for loss in losses]
+    show(found, {**found.as_dict(), "damaged": beside}, as_json=as_json)
+    for loss in () if as_json else losses:
+        line(Styled(f"damaged: {loss}", "red"))
+    return FOUND
 
 
 def census_facts(found: Census, lost: list[Damaged]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
@@ -23,6 +22,7 @@ from dobbin_like.cli.common import (
     json_line,
     limit_option,
     limited,
+    loss_facts,
     opened,
     pause,
     progress_bar,
@@ -172,8 +172,7 @@ class _Listing:
 
     def _lost(self, loss: Loss) -> None:
         if self._as_json:
-            facts = asdict(loss)
-            json_line({"damaged": facts.pop("what"), **facts})
+            json_line(loss_facts(loss))
         else:
             line(Styled(f"damaged: {loss}", "red"))
 

@@ -21,7 +21,7 @@ from dobbin_like.exc import Error, IntegrityError, ObjectNotFound
 from dobbin_like.ids import NO_TID, ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.state_reader import Reference
 from dobbin_like.objects.deltas.delta import ITEMS
-from dobbin_like.search.questions import Census, ClassCount
+from dobbin_like.search.questions import Census, census_of
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS, SnapshotScan
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Progress
@@ -118,9 +118,7 @@ class Snapshot:
             count = counts.setdefault(found.class_name, [0, 0])
             count[0] += 1
             count[1] += size
-        classes = [ClassCount(name, *count) for name, count in counts.items()]
-        classes.sort(key=lambda count: (-count.bytes, count.name))
-        return Census(self.tid, tuple(classes)), lost
+        return census_of(self.tid, counts), lost
 
     def state(self, found: StoredObject) -> dict[str, Any]:
         """Return the state, with references and stand-ins. IntegrityError: it is damaged."""

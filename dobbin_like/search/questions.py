@@ -65,9 +65,14 @@ def census(store: Store, progress: Progress | None = None) -> Census:
             count = counts.setdefault(sight.name_of(stored), [0, 0])
             count[0] += 1
             count[1] += sight.size(oid, stored)
+    return census_of(sight.tid, counts)
+
+
+def census_of(tid: Tid, counts: dict[str, list[int]]) -> Census:
+    """Return a census, by the objects and the bytes of each class."""
     found = [ClassCount(name, *count) for name, count in counts.items()]
     found.sort(key=lambda count: (-count.bytes, count.name))
-    return Census(sight.tid, tuple(found))
+    return Census(tid, tuple(found))
 
 
 def instances(store: Store, cls: type | str, progress: Progress | None = None) -> Iterator[Any]:
