@@ -65,6 +65,12 @@ class Counts:
         return "\n".join(f"{count} {name}" for name, count in sorted(self.functions.items()))
 
 
+@pytest.fixture(autouse=True)
+def _without_trio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has imported it pays for a look at its tasks; plugins of pytest do."""
+    monkeypatch.delitem(sys.modules, "trio.lowlevel", raising=False)
+
+
 @contextmanager
 def counted() -> Iterator[Counts]:
     counts = Counts()
