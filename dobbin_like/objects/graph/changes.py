@@ -74,7 +74,7 @@ class Changes:
         if classes.forgotten != classes.names.forgotten:
             classes.look_up_again()
         self._next_oid = 0  # 0: none was given out.
-        self.packed = graph.packed
+        self.packed: bool = graph.packed
         storage = graph.storage
         self._is_dropped: Callable[[Oid], bool] = (
             cast("PackedStorage", storage).is_dropped if self.packed else _never
