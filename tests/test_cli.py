@@ -10,6 +10,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -927,8 +928,9 @@ def test_other_signals_end_it_as_ctrl_c_does(
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
 def test_a_signal_in_a_destructor_ends_it_too(
-    capsys: pytest.CaptureFixture[str], history: str, monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], history: str, monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
     class Ended:
         def __del__(self) -> None:
@@ -939,6 +941,12 @@ def test_a_signal_in_a_destructor_ends_it_too(
         Ended()
         time.sleep(20)
 
+    def start(timer: threading.Timer) -> None:
+        if again:
+            os.kill(os.getpid(), signal.SIGTERM)
+        threading.Thread.start(timer)
+
+    monkeypatch.setattr(threading.Timer, "start", start)
     monkeypatch.setattr(look, "check_log", work)
     before = sys.unraisablehook
 
@@ -949,6 +957,32 @@ def test_a_signal_in_a_destructor_ends_it_too(
         "dobbin: stopped; every file is unchanged or complete",
     )
     assert sys.unraisablehook is before
+
+
+def test_an_interrupt_that_is_dropped_does_not_repeat_a_signal_that_was_not(
+    capsys: pytest.CaptureFixture[str], history: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0)
+
+    ended = []
+
+    def work(*_args: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(20)
+        finally:
+            Interrupted()
+            time.sleep(0.1)
+            ended.append(True)
+
+    monkeypatch.setattr(look, "check_log", work)
+    monkeypatch.setattr(sys, "unraisablehook", lambda _dropped: None)  # It tells of Ctrl-C.
+    code, _, _ = run(capsys, "check", history)
+
+    assert (code, ended) == (128 + signal.SIGTERM, [True])
 
 
 # -- from outside ----------------------------------------------------------------------

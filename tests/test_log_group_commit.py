@@ -406,7 +406,14 @@ def test_who_has_appended_waits_for_another_that_syncs_without_a_limit(
         steps.thread(lambda: commit(log, 0, b"second"))
         slow.wait_until_one_syncs()
         logged = append(hasty, 1, b"third")
-        steps.thread(lambda: hasty.confirm(logged))
+        waits = threading.Event()
+
+        @steps.thread
+        def _confirm() -> None:
+            waits.set()
+            hasty.confirm(logged)
+
+        waits.wait(WAIT_SECONDS)
         time.sleep(0.2)
         slow.let_all_end()
         steps.join()

@@ -527,10 +527,11 @@ def test_what_a_killed_process_has_left_of_a_new_cache_is_removed(tmp_path, monk
     of_others = [
         tmp_path / "shop.cache.notes.new",
         tmp_path / "shop.cache.b",
+        tmp_path / "shop.cache.b.abcdefgh.new",
         tmp_path / "till.cache.abcdefgh.new",
     ]
     for other in of_others:
-        other.write_bytes(b"" if other.name.startswith("till") else b"mine")
+        other.touch()
     Cache(str(path), b"a" * 16).close()
 
     def killed(*args):

@@ -217,7 +217,12 @@ class HashedLine:
     items: list = attrs.field(factory=list, eq=False)
 
 
-@pytest.mark.parametrize("cls", [Hashed, HashedSlots, HashedLine])
+class HashedFurther(Hashed):
+    def __hash__(self):
+        return super().__hash__() ^ 1
+
+
+@pytest.mark.parametrize("cls", [Hashed, HashedSlots, HashedLine, HashedFurther])
 def test_a_hash_that_attrs_keeps_is_not_stored(again, cls):
     # A commit was refused, as the hash pickles as a call of type(None).
     value = cls("a")

@@ -18,6 +18,9 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 
 _AGAIN_SECONDS: Final = 0.01
 
+_OURS: Final = "is_of_signal"
+"""The attribute of an interrupt that one of these signals has raised; Ctrl-C raises others."""
+
 
 @contextlib.contextmanager
 def as_interrupt() -> Iterator[list[int]]:
@@ -35,8 +38,12 @@ def as_interrupt() -> Iterator[list[int]]:
         come.append(number)
         interrupt = signal.getsignal(signal.SIGINT)
         if not callable(interrupt):  # It is ignored, as in the background of a shell.
-            raise KeyboardInterrupt
-        interrupt(signal.SIGINT, frame)  # A server has one of its own.
+            interrupt = signal.default_int_handler
+        try:
+            interrupt(signal.SIGINT, frame)  # A server has one of its own.
+        except KeyboardInterrupt as error:
+            setattr(error, _OURS, True)
+            raise
 
     is_main = threading.current_thread() is threading.main_thread()
     ours = [each for each in _ENDING if is_main and signal.getsignal(each) is signal.SIG_DFL]
@@ -56,13 +63,22 @@ def _sent_again(come: list[int]) -> Iterator[None]:
     timers: list[threading.Timer] = []
     before = sys.unraisablehook
 
+    def again() -> None:
+        number = come[0]
+        come.clear()
+        os.kill(os.getpid(), number)
+
     def dropped(found: sys.UnraisableHookArgs) -> None:
-        if not (come and issubclass(found.exc_type, KeyboardInterrupt)):
+        if not getattr(found.exc_value, _OURS, False):
             before(found)
             return
-        # Not here: what is raised here is dropped, too.
-        timers.append(threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), come.pop())))
-        timers[-1].start()
+        timer = threading.Timer(_AGAIN_SECONDS, again)  # Not here: it would be dropped, too.
+        try:
+            timer.start()
+        except RuntimeError:  # There are too many threads.
+            come.clear()
+        else:
+            timers.append(timer)
 
     sys.unraisablehook = dropped
     try:
@@ -71,3 +87,4 @@ def _sent_again(come: list[int]) -> Iterator[None]:
         sys.unraisablehook = before
         for timer in timers:  # The signal would end the process by now.
             timer.cancel()
+            timer.join()

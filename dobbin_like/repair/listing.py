@@ -72,7 +72,8 @@ def readable_classes(
                         newest[oid] = before[0], before[1] + len(stored.data)
     # What only damaged places tell is better than nothing.
     found = {**frames.guessed, **frames.classes}
-    names.update((), [(number, *shape) for number, shape in frames.guessed_shapes.items()])
+    shapes = {**frames.guessed_shapes, **frames.shapes}
+    names.update((), [(number, *shape) for number, shape in shapes.items()])
     counts: dict[str, list[int]] = {}
     for number, size in newest.values():
         class_number = class_and_names(names, number)[0]

@@ -57,7 +57,7 @@ class LogFile:
     Guarded by ``_opening``: descriptor, page and words. They are set once, the words
     last, and are cleared by close(): readers look at the words first and need no lock.
     ``joined``: this instance counts among those that may write to it. ``sync_turn`` is
-    :mod:`dobbin_like.log.writing.syncing`'s, and ``is_synced``: who has that syncs, or waits for
+    :mod:`dobbin_like.log.writing.syncing`'s, and ``is_syncing``: who has that syncs, or waits for
     it. ``follows``: a log that follows another may be written to, and what is created here is one;
     else it may be read only.
     """
@@ -81,7 +81,7 @@ class LogFile:
         self._opening = reentrant_lock()
         # Before the sync lock, which all threads have that use the descriptor.
         self.sync_turn: threading.RLock = reentrant_lock()
-        self.is_synced: bool = False
+        self.is_syncing: bool = False
 
     def open(self) -> bool:
         """Open the file if it is there; return whether it is a log that was begun.
@@ -326,7 +326,7 @@ class LogFile:
         """
         self._opening = reentrant_lock()
         self.sync_turn = reentrant_lock()
-        self.is_synced = False
+        self.is_syncing = False
         self.joined = False
         if self.fd == _NO_FILE or self.is_given_away:
             return

@@ -41,8 +41,8 @@ __all__ = [
     "Promise",
     "SyncFailedError",
     "SyncQueue",
-    "is_synced_in_time",
     "mark_failure",
+    "may_be_synced_in_time",
     "sync_all",
     "under_sync_lock",
     "write_again",
@@ -225,7 +225,7 @@ def under_sync_lock(file: LogFile, step: Callable[[], _Result]) -> _Result:
 
     with file.sync_turn:
         try:
-            file.is_synced = True
+            file.is_syncing = True
             range_wait.take(file.fd, file.path, range_lock.SYNC)
             result = step()
             unlock()
@@ -233,11 +233,11 @@ def under_sync_lock(file: LogFile, step: Callable[[], _Result]) -> _Result:
             finish_despite_interrupts(unlock)
             raise
         finally:
-            file.is_synced = False
+            file.is_syncing = False
     return result
 
 
-def is_synced_in_time(file: LogFile, end: int, seconds: float) -> bool:
+def may_be_synced_in_time(file: LogFile, end: int, seconds: float) -> bool:
     """Return whether all before *end* is durable within some *seconds*, or nobody syncs.
 
     Then it can be made so. Somebody may begin right afterwards, and is waited for.
@@ -246,7 +246,7 @@ def is_synced_in_time(file: LogFile, end: int, seconds: float) -> bool:
     assert words is not None
 
     def is_over() -> bool:
-        if not file.is_synced and range_lock.holder(file.fd, range_lock.SYNC) is None:
+        if not file.is_syncing and range_lock.holder(file.fd, range_lock.SYNC) is None:
             return True
         durable = decode_words(words.all()).durable
         return durable is not None and durable >= end

@@ -33,7 +33,7 @@ from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.writing.flusher import Flusher
 from dobbin_like.log.writing.presence import alone, join
-from dobbin_like.log.writing.syncing import SyncFailedError, SyncQueue, is_synced_in_time
+from dobbin_like.log.writing.syncing import SyncFailedError, SyncQueue, may_be_synced_in_time
 from dobbin_like.log.writing.waiting import Waiting
 from dobbin_like.log.writing.writer import Writer
 
@@ -206,7 +206,7 @@ class WritableLog:
         become of it. Raises LockTimeout, OSError.
         """
         timeout = self.lock_timeout
-        if timeout is not None and not is_synced_in_time(self.log.file, end, timeout):
+        if timeout is not None and not may_be_synced_in_time(self.log.file, end, timeout):
             raise LockTimeout(self.log.path, timeout)
 
     def _settle(self) -> None:

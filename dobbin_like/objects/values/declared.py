@@ -99,7 +99,7 @@ def _names(value: Any) -> list[str]:
         if (fields := getattr(cls, declaration, None)) is not None:
             # Those of attrs are objects.
             found = [getattr(field, "name", field) for field in fields]
-            return [*dict.fromkeys(names + found)] if names else found
+            return [*dict.fromkeys(names + found)]
     return names
 
 

@@ -47,7 +47,8 @@ def _find(cls: type) -> Reducer | None:
     }
     if hasattr(cls, "__class_getitem__"):
         names.add("__orig_class__")
-    if _HASH in getattr(getattr(cls.__hash__, "__code__", None), "co_names", ()):
+    hashes = (vars(base).get("__hash__") for base in cls.__mro__)
+    if any(_HASH in getattr(getattr(each, "__code__", None), "co_names", ()) for each in hashes):
         names.add(_HASH)
     # What a class chooses itself is left alone.
     chosen = any(isinstance(getattr(cls, name, None), FunctionType) for name in _CHOOSING)

@@ -18,6 +18,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import stat
 import tempfile
 import time
@@ -175,9 +176,10 @@ class Cache:
     def _remove_left(self) -> None:
         """Remove what _replace() has left that was killed. Only who has the lock replaces."""
         place = Path(self._place)
+        left = re.compile(rf"{re.escape(place.name)}\.[a-z0-9_]{{8}}{re.escape(_NEW)}")
         with contextlib.suppress(OSError):
             for name in os.listdir(place.parent):  # noqa: PTH208  without a Path for each
-                if name.startswith(f"{place.name}.") and name.endswith(_NEW):
+                if left.fullmatch(name):
                     _remove_begun(str(place.parent / name))
 
     def discard(self) -> None:
