@@ -901,7 +901,7 @@ def test_a_frozen_attrs_class_refuses_for_ever(on_face):
     on_face(FrozenOrder(1), check)
 
 
-class Shape(Persistent, metaclass=PersistentABCMeta):
+class Shape(Persistent, abc.ABC):
     @abc.abstractmethod
     def area(self): ...
 
@@ -914,7 +914,7 @@ class Square(Shape):
         return self.side**2
 
 
-class Registry(Persistent, collections.abc.MutableMapping, metaclass=PersistentABCMeta):
+class Registry(Persistent, collections.abc.MutableMapping):
     def __init__(self, **items):
         self.items_ = items
 
@@ -957,6 +957,34 @@ def test_a_class_can_be_registered_with_an_abstract_class(on_face):
         assert isinstance(thing, Shape)
 
     on_face(Thing(x=1), check)
+
+
+def test_the_metaclass_for_abstract_classes_can_be_named(on_face):
+    class Named(Persistent, metaclass=PersistentABCMeta):
+        @abc.abstractmethod
+        def name(self): ...
+
+    class Derived(Named):
+        def name(self):
+            return "a name"
+
+    assert type(Shape) is type(Named) is type(Derived)
+    assert type(Thing) is PersistentMeta
+    with pytest.raises(TypeError, match="abstract"):
+        Named()
+    Named.register(Thing)
+
+    def check(thing):
+        assert isinstance(thing, Named)
+
+    on_face(Thing(x=1), check)
+    assert Derived().name() == "a name"
+
+
+def test_a_class_without_abstract_bases_refuses_to_register_others():
+    with pytest.raises(TypeError, match=r"^Thing is no abstract base class, .* from abc\.ABC"):
+        Thing.register(int)
+    assert not isinstance(1, Thing)
 
 
 def test_a_mapping_of_collections_abc_works_on_every_face(on_face):

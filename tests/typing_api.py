@@ -6,6 +6,7 @@ import io
 import math
 import shutil
 import zipfile
+from abc import ABC
 from collections.abc import MutableMapping, MutableSequence, MutableSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -90,7 +91,11 @@ class Account(Persistent):
         return {**saved_state, "balance": saved_state["balance"] + change}
 
 
-class Shape(Persistent, metaclass=PersistentABCMeta):
+class Shape(Persistent, ABC):
+    pass
+
+
+class Solid(Persistent, metaclass=PersistentABCMeta):
     pass
 
 

@@ -58,9 +58,9 @@ class Persistent(Identity, metaclass=PersistentMeta):
     :class:`~dobbin_like.exc.ReadOnlyError`. Attributes that begin with ``_v_`` and what
     ``functools.cached_property`` leaves are not stored.
 
-    With an abstract base class, it needs ``metaclass=PersistentABCMeta``: Python reports a
-    metaclass conflict without. With a ``typing.Protocol``, a metaclass that derives from
-    ``PersistentMeta`` and ``type(Protocol)``.
+    It may derive from ``abc.ABC`` and other abstract base classes, too. With a
+    ``typing.Protocol``, it needs a metaclass that derives from ``PersistentMeta`` and
+    ``type(Protocol)``: Python reports a metaclass conflict without.
 
     A subclass may define:
 

@@ -296,11 +296,11 @@ class _ConstructorSignature:
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
-class PersistentMeta(type):
+class PersistentMeta(ABCMeta):
     """The class of persistent classes: checks them, makes their faces, seals instances.
 
-    A class that has another metaclass as well needs one derived from both; for abstract base
-    classes, that is :class:`PersistentABCMeta`.
+    A class with an abstract base class gets :class:`PersistentABCMeta`; one that has another
+    metaclass as well needs a metaclass that is derived from both.
     """
 
     _p_faces: Faces
@@ -310,6 +310,8 @@ class PersistentMeta(type):
     def __new__(
         mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any
     ) -> PersistentMeta:
+        if mcs is PersistentMeta and ABCMeta in map(type, bases):
+            mcs = PersistentABCMeta
         check_declaration(name, namespace)
         if type(namespace) is dict:
             namespace = dict(namespace)  # The caller of type() may use it again.
@@ -338,6 +340,19 @@ class PersistentMeta(type):
 
     __signature__: Any = _ConstructorSignature()
 
+    if not TYPE_CHECKING:  # To a checker, they are those of ABCMeta.
+        # Which ask for registered classes, and take twice the time.
+        __instancecheck__ = type.__instancecheck__
+        __subclasscheck__ = type.__subclasscheck__
+
+        def register(cls, subclass: type) -> Any:
+            """Refuse *subclass*: only :class:`PersistentABCMeta` looks for registered ones."""
+            text = (
+                f"{cls.__qualname__} is no abstract base class, so that {subclass!r} can't be "
+                "registered with it; derive it from abc.ABC, too, or make it by PersistentABCMeta"
+            )
+            raise TypeError(text)
+
     def __setattr__(cls, name: str, value: Any) -> None:
         faces = vars(cls).get("_p_faces")
         if faces is not None and faces.plain is not cls:  # type(self).name = value
@@ -362,8 +377,13 @@ class PersistentMeta(type):
         return [sub for sub in found if vars(sub).get("_p_faces") and sub._p_faces.plain is sub]
 
 
-class PersistentABCMeta(PersistentMeta, ABCMeta):
-    """The metaclass for persistent classes with abstract methods or abstract bases."""
+class PersistentABCMeta(PersistentMeta):
+    """The metaclass of persistent classes with abstract methods or abstract bases."""
+
+    if not TYPE_CHECKING:
+        __instancecheck__ = ABCMeta.__instancecheck__
+        __subclasscheck__ = ABCMeta.__subclasscheck__
+        register = ABCMeta.register
 
 
 def _changed(cls: type) -> None:
