@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dbm.dumb
+import gc
 import io
 import json
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import transaction
 from dobbin_like import cli
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
+from dobbin_like.exchange.new_database import NewDatabase
 from dobbin_like.persistent import PersistentDict, PersistentFile, checkout
 from tests.helpers import processes
 from tests.helpers.limits import at_most
@@ -117,6 +120,23 @@ def test_a_full_disk_is_told_with_the_file(
 
         assert (code, err.strip()) == (2, f"dobbin: {full}.part: File too large")
         assert not [*tmp_path.glob("full*")]
+
+
+@pytest.mark.parametrize("size", [100, 5_000])
+def test_a_full_disk_leaves_no_file_open(tmp_path: Path, size: int) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with (  # noqa: PT012  The end of the block raises it, too.
+            at_most(size),
+            pytest.raises(OSError, match="File too large"),
+            NewDatabase(tmp_path / "new", "imported") as new,
+        ):
+            for oid in range(10):
+                new.put(oid, ("dobbin_like.persistent", "PersistentDict"), {"a": "x" * 2_000})
+            new.complete()
+        gc.collect()
+
+    assert [str(each.message) for each in told] == []
 
 
 def test_an_export_may_be_of_the_past(capsys: pytest.CaptureFixture[str], shop: str) -> None:

@@ -12,6 +12,7 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, Self, cast
 
@@ -136,23 +137,17 @@ class NewDatabase:
         self._flags = bytearray()
 
     def __enter__(self) -> Self:
-        try:
-            self._file.__enter__()
+        with ExitStack() as stack:
+            stack.enter_context(self._file)
             directory = Path(self._file.path).parent
-            self._spool = tempfile.TemporaryFile(dir=directory)
-            self._bytes = tempfile.TemporaryFile(dir=directory)
-        except BaseException:
-            self._file.__exit__()
-            raise
+            self._spool = stack.enter_context(tempfile.TemporaryFile(dir=directory))
+            self._bytes = stack.enter_context(tempfile.TemporaryFile(dir=directory))
+            self._opened = stack.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        try:
-            with named(self._file.path):  # What was not written yet is, at its end.
-                self._spool.close()
-                self._bytes.close()
-        finally:
-            self._file.__exit__(*error)
+    def __exit__(self, *error: Any) -> None:
+        with named(self._file.path):  # What was not written yet is, at its end.
+            self._opened.__exit__(*error)
 
     def __contains__(self, oid: int) -> bool:
         """Return whether an object with this oid was put."""

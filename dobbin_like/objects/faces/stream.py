@@ -278,10 +278,11 @@ class _Spooled:
     def __init__(self, stream: Any, directory: str | None) -> None:
         import tempfile
 
-        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  closed in __del__
+        file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  See the next line.
+        weakref.finalize(self, file.close)  # In a cycle of garbage, before the file complains.
         start = stream.tell() if _is_seekable(stream) else None
         while piece := stream.read(1024 * 1024):
-            self._file.write(piece)
+            file.write(piece)
         if piece is None:
             text = "a stream in non-blocking mode has nothing to read yet; let it block"
             raise BlockingIOError(errno.EAGAIN, text)
@@ -290,13 +291,10 @@ class _Spooled:
         else:
             with contextlib.suppress(TypeError):  # It has no weak reference or hash.
                 _used_up.add(stream)
-        self._file.seek(0)
-        self.read = self._file.read
-        self.seek = self._file.seek
-        self.tell = self._file.tell
-
-    def __del__(self) -> None:
-        self._file.close()
+        file.seek(0)
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
 
 
 class PersistentFile(Persistent):
