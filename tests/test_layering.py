@@ -251,7 +251,8 @@ HOUSE = {
     "blocks": Room(
         "ground  objects.values  transactions  store",
         (
-            "blocks  blocks.tasks  blocks.under_way",
+            "blocks  blocks.under_way",
+            "blocks.tasks",
             "blocks.block",
             "blocks.again",
         ),

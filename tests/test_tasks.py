@@ -691,6 +691,19 @@ def test_a_block_is_left_by_the_task_that_has_entered_it(db):
     assert stored(db) == {"n": 1}
 
 
+def test_a_block_that_a_task_enters_twice_ends_its_scope_once(db):
+    async def main():
+        block = db.transaction()
+        async with block:
+            with pytest.raises(BlockError, match="entered before"):
+                await block.__aenter__()
+            put(db, "n", 1)
+        assert scope_of_context() is None
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 1}
+
+
 def test_a_task_of_another_library_is_told_what_to_do(db):
     with pytest.raises(RuntimeError, match="async with is for tasks of asyncio; in those of trio"):
         db.transaction().__aenter__().send(None)

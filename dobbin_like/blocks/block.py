@@ -258,44 +258,17 @@ class Block(Generic[RootT]):
 
     async def __aenter__(self) -> RootT:
         """Begin in a scope of this task; return the root."""
-        from dobbin_like.blocks import tasks
+        from dobbin_like.blocks.tasks import Stay
 
-        scope = current_scope()
-        if scope is None:
-            await tasks.wait_for_turn()
-        elif not scope.is_shared:
-            await tasks.let_generators_end()
-        self._has_scope = not self._is_in_block_of_task() and tasks.enter_scope(
-            is_shared=self._is_shared
-        )
-        self._holds_lock = self._holds_lock and self._has_scope
+        stay = Stay(self._store, is_shared=self._is_shared, holds_lock=self._holds_lock)
+        await stay.begin()
         try:
-            if self._holds_lock:
-                tasks.take_lock_thread()
-                await tasks.in_thread(lambda: self._store.manager().acquire_early())
-            publisher = self._store.publisher
-            if publisher.has_news():
-                await tasks.in_thread(publisher.catch_up)
-            return self.__enter__()
+            root = self.__enter__()
+            self._stay = stay  # Not before: the one that it has may be about to end.
         except BaseException:
-            self._leave_scope()
+            stay.end()
             raise
-
-    def _leave_scope(self) -> None:
-        from dobbin_like.blocks import tasks
-
-        if self._holds_lock:
-            try:
-                tasks.in_thread_at_once(self._store.release_early)
-            finally:
-                tasks.give_back_lock_thread()
-        if self._has_scope:
-            tasks.leave_scope()
-
-    def _is_in_block_of_task(self) -> bool:
-        """Tell whether a block of this task has no scope: one of a plain ``with``."""
-        task = current_task()
-        return any(of is task and block() is not None for block, _, of in of_thread.blocks)
+        return root
 
     async def __aexit__(
         self,
@@ -305,11 +278,12 @@ class Block(Generic[RootT]):
     ) -> None:
         from dobbin_like.blocks import tasks
 
+        stay = self._stay
         if self._owner != (current_scope() or get_ident()):
             # What is left of an async generator is ended by the loop, in a task for that.
             if not tasks.ends_generator(error):
                 self._refuse_to_leave()
-            if not self._has_scope:
+            if not stay.has_scope:
                 self._leave_part()
                 return
             tasks.take_scope(self._owner)
@@ -323,12 +297,12 @@ class Block(Generic[RootT]):
             is_own = not self.is_part and current_scope() is not None
             if error is None and is_own and participants_of(self._transaction):
                 await tasks.in_thread(lambda: self.__exit__(None, None, None))
-            elif self._holds_lock:  # Its thread has to give it back.
+            elif stay.holds_lock:  # Its thread has to give it back.
                 tasks.in_thread_at_once(lambda: self.__exit__(kind, error, traceback))
             else:
                 self.__exit__(kind, error, traceback)
         finally:
-            self._leave_scope()
+            stay.end()
 
     def _leave_part(self) -> None:
         """End a block in one of another task, which goes on if nothing was changed in this one."""

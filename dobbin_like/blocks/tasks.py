@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import transaction
 
+from dobbin_like.blocks.under_way import is_in_plain_block
 from dobbin_like.exc import UncommittedChangesWarning
 from dobbin_like.objects.values.here import (
     Scope,
@@ -22,6 +23,7 @@ from dobbin_like.objects.values.here import (
     keep_scope,
     scope_of_context,
 )
+from dobbin_like.store import Store
 from dobbin_like.transactions.data_manager import uncommitted_in
 from dobbin_like.warn_outside import warn_outside
 
@@ -64,7 +66,7 @@ class _Entrance:
 _entrances: WeakKeyDictionary[asyncio.AbstractEventLoop, _Entrance] = WeakKeyDictionary()
 
 
-async def wait_for_turn() -> None:
+async def _wait_for_turn() -> None:
     """Return when the calling task may begin a block: at once, if few others do."""
     try:
         loop = asyncio.get_running_loop()
@@ -142,14 +144,58 @@ def _tell_changes_beside(scope: Scope) -> None:
             warn_outside(text, UncommittedChangesWarning)
 
 
-def take_lock_thread() -> None:
+class Stay:
+    """What a block has of its task: the scope, and the thread that keeps the commit lock for it.
+
+    ``has_scope``: it has made the scope, and ends it; else the task had one, or is in a block of
+    a plain ``with``. ``holds_lock``: the scope has such a thread.
+    """
+
+    def __init__(self, store: Store, *, is_shared: bool, holds_lock: bool) -> None:
+        self.has_scope: bool = False
+        self.holds_lock: bool = False
+        self._store = store
+        self._is_shared = is_shared
+        self._wants_lock = holds_lock
+
+    async def begin(self) -> None:
+        """Give the task a scope if it needs one, the lock if it is wanted, and the news."""
+        scope, publisher = current_scope(), self._store.publisher
+        if scope is None:
+            await _wait_for_turn()
+        elif not scope.is_shared:
+            await let_generators_end()
+        self.has_scope = not is_in_plain_block() and enter_scope(is_shared=self._is_shared)
+        self.holds_lock = self._wants_lock and self.has_scope
+        try:
+            if self.holds_lock:
+                _take_lock_thread()
+                await in_thread(lambda: self._store.manager().acquire_early())
+            if publisher.has_news():
+                await in_thread(publisher.catch_up)
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Give back the lock, if it is still held, and leave the scope."""
+        if self.holds_lock:
+            try:
+                in_thread_at_once(self._store.release_early)
+            finally:
+                _give_back_lock_thread()
+        if self.has_scope:
+            leave_scope()
+
+
+def _take_lock_thread() -> None:
     """Let what the scope does in another thread be done in one of its own: it may keep a lock."""
     scope = current_scope()
     assert scope is not None
     scope.executor = ThreadPoolExecutor(1, thread_name_prefix="dobbin_like")
 
 
-def give_back_lock_thread() -> None:
+def _give_back_lock_thread() -> None:
     """Let the thread of the scope end, if it has one."""
     scope = current_scope()
     if scope is not None and scope.executor is not None:

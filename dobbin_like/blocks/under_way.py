@@ -35,6 +35,12 @@ def entered_here() -> list[EnteredBlock]:
     return of_thread.blocks if scope is None else scope.entered
 
 
+def is_in_plain_block() -> bool:
+    """Tell whether the calling task is in a block of a plain ``with``, which has no scope."""
+    task = current_task()
+    return any(of is task and block() is not None for block, _, of in of_thread.blocks)
+
+
 def doom(block: weakref.ref[Any]) -> None:
     """Let nobody commit a part of what was done in a block that is gone without its end."""
     for each, transaction, _ in of_thread.blocks:
