@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice, pairwise
 from math import ceil
 from operator import itemgetter, lt
@@ -17,23 +18,41 @@ from dobbin_like.collections.btree.nodes import (
 )
 from dobbin_like.collections.btree.walk import not_ordered
 
+Links = tuple[int, list[Any], list[Any]]
+"""The level of an inner node, the keys between its children, and the children."""
 
-def grown(tree: Any, items: Items) -> tuple[int, list[Any], list[Any]]:
+
+def grown(tree: Any, items: Items) -> Links:
     """Return the links of a root over new nodes of *tree* that have *items*. Cost: the items."""
     keys, values = items
+    return links_over(
+        keys,
+        lambda begin, end: BTreeLeaf(tree, keys[begin:end], values[begin:end]),
+        lambda level, bounds, children: BTreeInner(tree, level, bounds, children),
+    )
+
+
+def links_over(
+    keys: list[Any],
+    leaf: Callable[[int, int], Any],
+    inner: Callable[[int, list[Any], list[Any]], Any],
+) -> Links:
+    """Make the nodes of a tree with sorted *keys*; return the links of its root.
+
+    *leaf* makes the one of the keys from one index to another, *inner* one with these links.
+    """
     children: list[Any] = []
     bounds: list[Any] = []
     for begin, end in _shares(len(keys), int(LEAF_MAX * FILL)):
         bounds.append(keys[begin] if keys else None)
-        children.append(BTreeLeaf(tree, keys[begin:end], values[begin:end]))
+        children.append(leaf(begin, end))
     level = 1
     while len(children) > INNER_MAX * FILL:
         upper: list[Any] = []
         firsts: list[Any] = []
         for begin, end in _shares(len(children), int(INNER_MAX * FILL)):
             firsts.append(bounds[begin])
-            parts = bounds[begin + 1 : end], children[begin:end]
-            upper.append(BTreeInner(tree, level, *parts))
+            upper.append(inner(level, bounds[begin + 1 : end], children[begin:end]))
         children, bounds = upper, firsts
         level += 1
     return level, bounds[1:], children

@@ -245,9 +245,7 @@ class SortedTree(Persistent, Generic[K, I]):
         native_dict(made).update(self.__getstate__())
         parts = list(self._chunks(ALL, backward=False))
         items = [key for keys, _ in parts for key in keys], [v for _, vs in parts for v in vs]
-        links = grown(made, to_plain(items, {}))
-        nodes = {"_length": BTreeLength(made, len(items[0])), "_root": BTreeInner(made, *links)}
-        native_dict(made).update(nodes)
+        native_dict(made).update(_planted(made, to_plain(items, {})))
         return made
 
     # -- conflicts --------------------------------------------------------------------
@@ -296,6 +294,5 @@ def values_of(_keys: list[Any], values: list[Any]) -> list[Any]:
 
 def _planted(tree: Any, items: Items) -> dict[str, Any]:
     """Return what a tree of sorted *items* has of its own."""
-    level, keys, children = grown(tree, items)
-    root = BTreeInner(tree, level, keys, children)
+    root = BTreeInner(tree, *grown(tree, items))
     return {"_length": BTreeLength(tree, len(items[0])), "_root": root}

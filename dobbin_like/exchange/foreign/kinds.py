@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from math import ceil
 from typing import Any, Final
 
-from dobbin_like.collections.btree.nodes import FILL, INNER_MAX, LEAF_MAX
 from dobbin_like.objects.codec.state_reader import Reference
 from dobbin_like.objects.codec.state_writer import ClassName
 
@@ -146,34 +144,3 @@ def is_sorted(keys: list[Any]) -> bool:
     except Exception:  # noqa: BLE001  what stands for a class of the application refuses
         # The tree had them in this order.
         return not any(key is None for key in keys)
-
-
-def shares(count: int, most: int) -> Iterator[tuple[int, int]]:
-    """Yield where to cut *count* things into even parts of at most *most*; at least one."""
-    parts = max(1, ceil(count / most))
-    return pairwise([count * part // parts for part in range(parts + 1)])
-
-
-def tree_nodes(
-    keys: list[Any],
-    leaf: Callable[[int, int], Reference],
-    inner: Callable[[int, list[Any], list[Any]], Reference],
-) -> tuple[int, list[Any], list[Any]]:
-    """Make the nodes of a tree of ours; return the links of its root.
-
-    *leaf* makes the one of the keys from one index to another, *inner* one with these links.
-    """
-    children: list[Any] = []
-    bounds: list[Any] = []
-    for begin, end in shares(len(keys), int(LEAF_MAX * FILL)):
-        bounds.append(keys[begin] if keys else None)
-        children.append(leaf(begin, end))
-    level = 1
-    while len(children) > INNER_MAX * FILL:
-        firsts, upper = [], []
-        for begin, end in shares(len(children), int(INNER_MAX * FILL)):
-            firsts.append(bounds[begin])
-            upper.append(inner(level, bounds[begin + 1 : end], children[begin:end]))
-        children, bounds = upper, firsts
-        level += 1
-    return level, bounds[1:], children

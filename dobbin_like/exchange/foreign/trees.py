@@ -6,8 +6,8 @@ from collections.abc import Callable
 from itertools import repeat
 from typing import Any
 
+from dobbin_like.collections.btree.build import links_over
 from dobbin_like.exc import NotStorableError
-from dobbin_like.exchange.foreign.kinds import tree_nodes
 from dobbin_like.exchange.new_database import NewDatabase
 from dobbin_like.objects.codec.state_reader import Reference
 from dobbin_like.objects.codec.state_writer import ClassName
@@ -43,7 +43,7 @@ class TreeWriter:
             state = {"tree": tree, "links": (level, bounds, children)}
             return self._node("BTreeInner", state)
 
-        root = inner(*tree_nodes(keys, leaf, inner))
+        root = inner(*links_over(keys, leaf, inner))
         length = self._node("BTreeLength", {"tree": tree, "value": len(keys)})
         self._database.put(oid, name, {"_length": length, "_root": root})
 
