@@ -14,7 +14,8 @@ from transaction.interfaces import TransientError
 
 from dobbin_like import Database
 from dobbin_like.exc import BlockError, ConflictError
-from dobbin_like.web.root import set_first_root
+from dobbin_like.transactions.fork import opened
+from dobbin_like.web.root import open_with_root, set_first_root
 from dobbin_like.web.wsgi import WsgiTransactions, note_error
 from tests.helpers.web import Rival, count, db, in_own_thread, make_root, put, stored
 
@@ -371,6 +372,13 @@ def test_a_request_that_is_skipped_is_left_alone(db):
     assert stored(db) == {"n": 0}
     transaction.commit()
     assert stored(db) == {"n": 1}
+
+
+def test_a_database_whose_root_can_not_be_made_is_closed(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        open_with_root(tmp_path / "shop.log", lambda: 1 // 0)  # type: ignore[arg-type]
+
+    assert not [each for each in opened if each.storage.path == str(tmp_path / "shop.log")]
 
 
 def test_two_databases_are_committed_together(db, tmp_path):

@@ -21,12 +21,11 @@ from django.utils.module_loading import import_string
 
 from dobbin_like.blocks.block import Block
 from dobbin_like.database import Database, store_of
-from dobbin_like.opening import open as open_database
 from dobbin_like.persistent import PersistentStream
 from dobbin_like.web.body import Body, IncompleteBodyError
 from dobbin_like.web.ranges import PIECE_BYTES, part_of
 from dobbin_like.web.request import Answer, Rules, answered
-from dobbin_like.web.root import set_first_root
+from dobbin_like.web.root import open_with_root
 from dobbin_like.web.wsgi import InBlock
 
 __all__ = ["TransactionMiddleware", "database", "stream_response"]
@@ -51,10 +50,7 @@ def database() -> Database:
 
 @functools.cache
 def _opened(where: Any, root: str | None) -> Database:
-    found = where if isinstance(where, Database) else open_database(where)
-    if root is not None:
-        set_first_root(found, import_string(root))
-    return found
+    return open_with_root(where, None if root is None else import_string(root))
 
 
 class TransactionMiddleware:

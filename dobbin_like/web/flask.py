@@ -9,10 +9,9 @@ import flask
 from flask.signals import got_request_exception
 
 from dobbin_like.database import Database
-from dobbin_like.opening import open as open_database
 from dobbin_like.persistent import Persistent, PersistentStream
 from dobbin_like.web.ranges import part_of
-from dobbin_like.web.root import set_first_root
+from dobbin_like.web.root import open_with_root
 from dobbin_like.web.wsgi import WsgiTransactions, note_error
 from dobbin_like.web.wsgi_streams import body_of_file
 
@@ -46,10 +45,7 @@ class Dobbin:
 
     def init_app(self, app: flask.Flask) -> None:
         """Open the database of *app*, and let its requests be transactions."""
-        where = app.config["DOBBIN_DATABASE"]
-        database = where if isinstance(where, Database) else open_database(where)
-        if self._make_root is not None:
-            set_first_root(database, self._make_root)
+        database = open_with_root(app.config["DOBBIN_DATABASE"], self._make_root)
         app.extensions[_NAME] = database
         got_request_exception.connect(_note_error, app)
         app.wsgi_app = WsgiTransactions(app.wsgi_app, database, **self._rules)

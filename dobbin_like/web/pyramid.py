@@ -14,8 +14,7 @@ from typing import Any
 import transaction
 from pyramid.threadlocal import get_current_request
 
-from dobbin_like.opening import open as open_database
-from dobbin_like.web.root import set_first_root
+from dobbin_like.web.root import open_with_root
 
 __all__ = ["includeme", "manager_in_use"]
 
@@ -43,8 +42,9 @@ def includeme(config: Any) -> None:
     config.include("pyramid_retry")
     config.include("pyramid_tm")
     settings = config.get_settings()
-    database = open_database(settings["dobbin.database"], transaction_manager=manager_in_use)
-    make_root = config.maybe_dotted(settings.get("dobbin.root"))
-    if make_root is not None:
-        set_first_root(database, make_root)
+    database = open_with_root(
+        settings["dobbin.database"],
+        config.maybe_dotted(settings.get("dobbin.root")),
+        transaction_manager=manager_in_use,
+    )
     config.add_request_method(lambda _request: database, "db", property=True)

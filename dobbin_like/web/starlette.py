@@ -21,11 +21,10 @@ from dobbin_like.collections import (
 )
 from dobbin_like.database import Database
 from dobbin_like.indexes import Found
-from dobbin_like.opening import open as open_database
 from dobbin_like.persistent import Persistent, PersistentFile, PersistentStream
 from dobbin_like.web.asgi import MARK, AsgiTransactions, no_database
 from dobbin_like.web.asgi_streams import AsgiStream
-from dobbin_like.web.root import set_first_root
+from dobbin_like.web.root import open_with_root
 
 __all__ = ["AsgiTransactions", "StreamResponse", "encode_collections", "lifespan", "root"]
 
@@ -47,10 +46,8 @@ def lifespan(
 
     @asynccontextmanager
     async def opened(_app: Any) -> AsyncIterator[dict[str, Any]]:
-        database = where if isinstance(where, Database) else open_database(where, **options)
+        database = open_with_root(where, root, **options)
         try:
-            if root is not None:
-                set_first_root(database, root)
             yield {"db": database}
         finally:
             if database is not where:
