@@ -12,11 +12,9 @@ from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import Error, IntegrityError
 from dobbin_like.ids import DELTA, Oid, Tid
 from dobbin_like.objects.codec.state_reader import StateReader
+from dobbin_like.objects.codec.state_writer import ClassName
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS, SnapshotScan
 from dobbin_like.store import Progress
-
-ClassName = tuple[str, str]
-"""Module and qualname."""
 
 
 class Found(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from dobbin_like.exc import SourceError
 from dobbin_like.exchange.foreign.graph import GraphImport, Record, check_start
 from dobbin_like.exchange.foreign.mapping import Mapping
-from dobbin_like.exchange.foreign.pickles import ClassPickle, UnreadableError
+from dobbin_like.exchange.foreign.pickles import ClassPickle, UnreadableError, oid_in
 from dobbin_like.exchange.new_database import ImportReport, NewDatabase
 from dobbin_like.store import Progress
 
@@ -69,13 +69,7 @@ class _Durus:
         return Record((module, qualname), first + state)
 
     def target(self, pid: Any) -> tuple[int | None, str]:
-        oid = pid[0] if type(pid) is tuple else pid
-        if type(oid) is str:
-            oid = oid.encode("latin1")
-        if type(oid) is not bytes or len(oid) != 8:
-            text = f"{pid!r:.60} as a reference"
-            raise UnreadableError(text)
-        return int.from_bytes(oid, "big"), ""
+        return oid_in(pid), ""
 
     def blob(self, oid: int) -> BinaryIO | None:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter, deque
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -65,9 +66,9 @@ class GraphImport:
     def __init__(self, library: Library, database: NewDatabase, mapping: Mapping) -> None:
         self._library, self._database, self._mapping = library, database, mapping
         self._reader = PickleReader(database.writer, mapping, self._refer)
+        self._new_oid = count().__next__
         self._trees = TreeWriter(database, self._new_oid)
         self._oids: dict[int, int] = {}
-        self._next_oid = 0
         self._waiting: deque[int] = deque()
         self._records: dict[int, Record | None] = {}
         self._names: dict[int, ClassName] = {}
@@ -99,7 +100,7 @@ class GraphImport:
             done += 1
             if progress is not None and not done % _BETWEEN_REPORTS:
                 progress(done, max(self._library.count, done))
-        classes = tuple((*names, count) for names, count in sorted(self._counts.items()))
+        classes = tuple((*names, objects) for names, objects in sorted(self._counts.items()))
         return self._database.complete(classes)
 
     def _name(self, oid: int) -> str:
@@ -120,10 +121,6 @@ class GraphImport:
             oid = self._oids[foreign] = self._new_oid()
             self._waiting.append(foreign)
         return oid
-
-    def _new_oid(self) -> int:
-        self._next_oid += 1
-        return self._next_oid - 1
 
     def _refer(self, pid: Any) -> Any:
         foreign, lost = self._library.target(pid)

@@ -42,6 +42,17 @@ class ClassPickle(pickle.Unpickler):
         return modern(module, name)
 
 
+def oid_in(pid: Any) -> int:
+    """Return the oid in what ZODB and Durus write for a reference: it, or it and a class."""
+    oid = pid[0] if type(pid) is tuple else pid
+    if type(oid) is str:
+        oid = oid.encode("latin1")
+    if type(oid) is not bytes or len(oid) != 8:
+        text = f"{pid!r:.60} as a reference"
+        raise UnreadableError(text)
+    return int.from_bytes(oid, "big")
+
+
 class PickleReader:
     """Reads pickles for *writer*. *refer* gets what a pickle has for another object."""
 

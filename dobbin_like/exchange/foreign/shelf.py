@@ -6,6 +6,7 @@ import dbm
 import io
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import count
 from typing import Any
 
 from dobbin_like.exc import SourceError
@@ -52,7 +53,7 @@ class _Shelf:
     def __init__(self, shelf: Any, database: NewDatabase, mapping: Mapping) -> None:
         self._shelf, self._database = shelf, database
         self._reader = PickleReader(database.writer, mapping, _refuse_reference)
-        self._next_oid = 0
+        self._new_oid = count().__next__
 
     def run(self, progress: Progress | None) -> ImportReport:
         """Write the tree with all values that can be read."""
@@ -81,10 +82,6 @@ class _Shelf:
 
     def _value(self, key: bytes) -> Any:
         return self._reader.read(io.BytesIO(self._shelf[key]))
-
-    def _new_oid(self) -> int:
-        self._next_oid += 1
-        return self._next_oid - 1
 
 
 def _refuse_reference(pid: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from dobbin_like.exc import SourceError
 from dobbin_like.exchange.foreign.graph import GraphImport, Record, check_start
 from dobbin_like.exchange.foreign.mapping import Mapping
-from dobbin_like.exchange.foreign.pickles import ClassPickle, UnreadableError
+from dobbin_like.exchange.foreign.pickles import ClassPickle, UnreadableError, oid_in
 from dobbin_like.exchange.new_database import ImportReport, NewDatabase
 from dobbin_like.store import Progress
 
@@ -102,13 +102,7 @@ class _Zodb:
             if kind != "w" or len(rest[0]) > 1:
                 return None, "references to other databases are left out"
             pid, lost = rest[0][0], "weak references are ordinary ones now"
-        oid = pid[0] if type(pid) is tuple else pid
-        if type(oid) is str:
-            oid = oid.encode("latin1")
-        if type(oid) is not bytes or len(oid) != 8:
-            text = f"{pid!r:.60} as a reference"
-            raise UnreadableError(text)
-        return int.from_bytes(oid, "big"), lost
+        return oid_in(pid), lost
 
     def blob(self, oid: int) -> BinaryIO | None:
         found = self._load(oid)

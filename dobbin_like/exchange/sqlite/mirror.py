@@ -7,7 +7,6 @@ file is as of one transaction of the database, and goes on from there.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import sqlite3
@@ -19,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from dobbin_like.contract import Storage, StoredVersion, Transaction, is_packed
 from dobbin_like.exc import CopyError, Error, IntegrityError
 from dobbin_like.exchange.json_values import deeper
+from dobbin_like.exchange.new_database import refuse_existing
 from dobbin_like.exchange.source import Damaged, Versions, reason_of
 from dobbin_like.exchange.sqlite.rows import Rows
 from dobbin_like.exchange.sqlite.tables import INDEXES, Tables, quoted
@@ -82,8 +82,7 @@ def make(storage: Storage, path: str, progress: Progress | None = None) -> Mirro
 def _new_file(path: str) -> Iterator[str]:
     """Yield where to write a file that gets to *path* when the block has ended."""
     check_place(path)
-    if Path(path).exists() and Path(path).stat().st_size:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    refuse_existing(path)
     part = f"{path}.part"
     # Not through a link: another user may have put one there, to a file of ours.
     file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from dobbin_like.exchange.json_values import ValueWriter
-from dobbin_like.exchange.source import ClassName, Damaged, Found, Versions
+from dobbin_like.exchange.source import Damaged, Found, Versions
 from dobbin_like.exchange.sqlite.tables import (
     ANY,
     BLOB,
@@ -27,6 +27,7 @@ from dobbin_like.exchange.sqlite.tables import (
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.stand_in import StandIn
 from dobbin_like.objects.codec.state_reader import Reference, references_in
+from dobbin_like.objects.codec.state_writer import ClassName
 from dobbin_like.objects.deltas.delta import ITEMS, Delta
 
 _LARGEST: Final = 1 << 63
@@ -58,7 +59,6 @@ class Rows:
         self._items: list[tuple[Any, ...]] = []
         self._links: list[tuple[int, str, int]] = []
         self.is_new = False
-        self.damaged: int = 0
 
     def put(self, found: Found | Damaged, tid: int) -> None:
         """Write an object, in the place of what there was of it."""
@@ -79,7 +79,6 @@ class Rows:
 
     def damage(self, found: Damaged, tid: int) -> None:
         """Note that an object can't be read as of *tid*. Its rows stay as they were before."""
-        self.damaged += 1
         self._connection.execute(
             "INSERT OR REPLACE INTO dobbin_damaged VALUES (?, ?, ?)",
             (found.oid, tid, found.reason),

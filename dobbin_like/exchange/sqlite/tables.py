@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any, Final
 
+from dobbin_like.objects.codec.state_writer import ClassName
+
 SCHEMA: Final = """
 CREATE TABLE dobbin_state (name TEXT PRIMARY KEY, value);
 CREATE TABLE dobbin_classes (
@@ -48,8 +50,6 @@ _MOST: Final = 1000
 
 _ROWS: Final = 2000
 """Rows that are written at once."""
-
-ClassName = tuple[str, str]
 
 
 class Column:
