@@ -8,7 +8,6 @@ used: most programs never do.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -21,7 +20,7 @@ from dobbin_like.late import LateMethod, bound
 from dobbin_like.log import TransactionLog
 from dobbin_like.mistaken.arguments import check_flags
 from dobbin_like.mistaken.attributes import NoMapping, fixed
-from dobbin_like.mistaken.paths import check_no_uri
+from dobbin_like.mistaken.paths import check_no_uri, check_there
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.elsewhere import IN_DATABASES, not_here
 from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
@@ -122,7 +121,9 @@ class Database(NoMapping, Generic[RootT]):
         own = isinstance(storage, (str, bytes, os.PathLike))
         check_flags(must_exist=must_exist)
         if isinstance(storage, (str, bytes, os.PathLike)):
-            path = _checked(os.path.expanduser(os.fsdecode(storage)), must_exist)  # noqa: PTH111
+            path = os.path.expanduser(os.fsdecode(storage))  # noqa: PTH111
+            check_no_uri(path)
+            check_there(path, must_exist=must_exist)
             storage = TransactionLog(
                 path, sync=sync, lock_timeout=lock_timeout, read_only=read_only
             )
@@ -433,15 +434,6 @@ class Database(NoMapping, Generic[RootT]):
         migrate = LateMethod("dobbin_like.upkeep.migrate")
         rename_class = LateMethod("dobbin_like.upkeep.rename")
         stats = LateMethod("dobbin_like.watch.stats")
-
-
-def _checked(path: str, must_exist: bool) -> str:
-    """Return *path*. Raises ValueError: It is none. FileNotFoundError: What has to be is not."""
-    check_no_uri(path)
-    expected = path if must_exist else os.path.dirname(path)  # noqa: PTH120
-    if expected and not os.path.exists(expected):  # noqa: PTH110
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), expected)
-    return path
 
 
 def store_of(database: Database) -> Store:

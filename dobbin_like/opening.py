@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from typing import Any, Final
@@ -11,6 +10,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from dobbin_like.contract import Storage
 from dobbin_like.database import Database
 from dobbin_like.log import TransactionLog
+from dobbin_like.mistaken.paths import check_there
 from dobbin_like.texts import scheme_of, shown
 
 __all__ = ["open", "open_storage"]
@@ -69,7 +69,8 @@ def open_storage(
     if scheme == "file":
         where, scheme = path_of(where), ""
     if not scheme:
-        return _log(where, read_only=read_only, must_exist=must_exist, sync=sync)
+        check_there(where, must_exist=must_exist)
+        return TransactionLog(where, read_only=read_only, sync=sync)
     uri, options = _split(where, local=scheme == "memory")
     options = {"read_only": read_only, "must_exist": must_exist} | options
     if scheme in _POSTGRES:
@@ -80,13 +81,6 @@ def open_storage(
 def path_of(uri: str) -> str:
     """Return the path in a ``file:`` URI. ValueError: It has none, or an unknown option."""
     return _path(_split(uri, local=True)[0])
-
-
-def _log(path: str, *, read_only: bool, must_exist: bool, sync: bool) -> TransactionLog:
-    expected = path if must_exist else os.path.dirname(path)  # noqa: PTH120
-    if expected and not os.path.exists(expected):  # noqa: PTH110
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), expected)
-    return TransactionLog(path, read_only=read_only, sync=sync)
 
 
 def _split(uri: str, *, local: bool) -> tuple[str, dict[str, Any]]:

@@ -5,6 +5,8 @@ Looked at when opening fails anyway, or would make a file that nobody expects.
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any, Final
 
 from dobbin_like.exc import NotALogError
@@ -39,6 +41,13 @@ def check_no_uri(where: Any) -> None:
             f"'./{scheme}:...' is a file of this name"
         )
         raise ValueError(text)
+
+
+def check_there(path: str, *, must_exist: bool) -> None:
+    """Raise FileNotFoundError if there is no such directory, or no file though it *must_exist*."""
+    expected = path if must_exist else os.path.dirname(path)
+    if expected and not os.path.exists(expected):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), expected)
 
 
 def shelf_kind(path: str) -> str:
