@@ -22,7 +22,7 @@ from dobbin_like.mistaken.arguments import check_flags
 from dobbin_like.mistaken.attributes import NoMapping, fixed
 from dobbin_like.mistaken.paths import check_no_uri, check_there
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.faces.elsewhere import IN_DATABASES, not_here
+from dobbin_like.objects.faces.elsewhere import IN_DATABASES, telling_getattr
 from dobbin_like.processes.reopened import from_parts, itself, new_token, reopened
 from dobbin_like.store import RootT, Store, warn_of_pending
 from dobbin_like.timestamps import Moment
@@ -339,10 +339,7 @@ class Database(NoMapping, Generic[RootT]):
         )
 
     if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Say what there is instead of a method of another database; asked for no other."""
-            raise not_here(self, name, IN_DATABASES)
+        __getattr__ = telling_getattr(IN_DATABASES)
 
     # -- functions of the store ---------------------------------------------------------
 

@@ -109,8 +109,8 @@ HOUSE = {
     "objects.values": Room(
         "ground",
         (
-            "objects.values  objects.values.declared  objects.values.reduced  objects.values.refs",
-            "objects.values.here",
+            "objects.values  objects.values.reduced  objects.values.refs",
+            "objects.values.declared  objects.values.here",
             "objects.values.owners",
             "objects.values.shapes  objects.values.value_kinds",
             "objects.values.guards",

@@ -10,7 +10,7 @@ from dobbin_like.exc import SearchError
 from dobbin_like.indexes.conditions import Condition, condition
 from dobbin_like.indexes.known import is_foreign, refuse_foreign
 from dobbin_like.indexes.search import Search
-from dobbin_like.objects.faces.elsewhere import IN_FOUND, not_here
+from dobbin_like.objects.faces.elsewhere import IN_FOUND, telling_getattr
 from dobbin_like.objects.values.short import short
 from dobbin_like.store import Store, warn_if_redefined
 
@@ -94,9 +94,7 @@ class Found(Generic[T]):
             text = "what find() returns can't be reversed: ask with order_by=..., reverse=True"
             raise TypeError(text)
 
-        def __getattr__(self, name: str) -> Any:
-            """Say what there is instead of a method of another library; asked for no other."""
-            raise not_here(self, name, IN_FOUND)
+        __getattr__ = telling_getattr(IN_FOUND)
 
     def explain(self) -> str:
         """Return how the objects are found: by which index, what is looked at, what is sorted."""

@@ -13,7 +13,12 @@ from weakref import getweakrefs
 
 from dobbin_like.exc import CheckedOutElsewhereError, NotPersistentError
 from dobbin_like.ids import OWN_ATTRIBUTES, Oid, Tid
-from dobbin_like.objects.faces.elsewhere import IN_OBJECTS, Elsewhere, no_such_attribute
+from dobbin_like.objects.faces.elsewhere import (
+    IN_OBJECTS,
+    Elsewhere,
+    no_attribute,
+    no_such_attribute,
+)
 from dobbin_like.objects.faces.faces import LAYERS, TOPS, PersistentMeta
 from dobbin_like.objects.faces.lookup import (
     MISSING,
@@ -24,7 +29,6 @@ from dobbin_like.objects.faces.lookup import (
     ghost_setattr,
     is_left_unread,
     left_unread,
-    no_attribute,
     refusal,
     seen_dict,
     set_dict,

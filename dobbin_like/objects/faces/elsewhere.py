@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from dobbin_like.exc import NoSuchAttributeError
+from dobbin_like.objects.values.refs import in_class
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -262,13 +263,10 @@ IN_FOUND: Final = {
 _OTHERS: Final = "names with _p_ are reserved; take another one, _v_ if it shall not be stored"
 
 
-def not_here(obj: Any, name: str, elsewhere: Mapping[str, str]) -> AttributeError:
-    """Return the error for an attribute that is not there, as *elsewhere* has it, by name."""
-    instead = elsewhere.get(name)
-    if instead is None:
-        text = f"{type(obj).__name__!r} object has no attribute {name!r}"
-        return AttributeError(text, name=name, obj=obj)
-    return NoSuchAttributeError(type(obj).__name__, name, instead)
+def no_attribute(obj: Any, name: str) -> AttributeError:
+    """Return the error of the interpreter for an attribute that is not there."""
+    text = f"{type(obj).__name__!r} object has no attribute {name!r}"
+    return AttributeError(text, name=name, obj=obj)
 
 
 def no_such_attribute(obj: Any, name: str) -> NoSuchAttributeError:
@@ -325,10 +323,21 @@ def telling(names: dict[str, str]) -> Callable[[_Class], _Class]:
     return complete
 
 
+def telling_getattr(names: Mapping[str, str]) -> Callable[[Any, str], NoReturn]:
+    """Return a ``__getattr__`` that tells what there is instead of *names*; see telling()."""
+
+    def get_attribute(obj: Any, name: str) -> NoReturn:
+        instead = names.get(name)
+        if instead is None:
+            raise no_attribute(obj, name)
+        raise NoSuchAttributeError(type(obj).__name__, name, instead)
+
+    return get_attribute
+
+
 def is_there(cls: type, name: str) -> bool:
     """Return whether *name* of a class is more than an :class:`Instead`. Runs no code of it."""
-    found = next((vars(c)[name] for c in cls.__mro__ if name in vars(c)), None)
-    return type(found) is not Instead
+    return type(in_class(cls, name)) is not Instead
 
 
 class FixedProperty(property):

@@ -12,12 +12,19 @@ from weakref import getweakrefs
 
 from dobbin_like.exc import ClosedError, FixedClassError, ReadCycleError, ReadOnlyError, UsageError
 from dobbin_like.objects.faces.declaration import own_dict
-from dobbin_like.objects.faces.elsewhere import FixedProperty, no_such_attribute
+from dobbin_like.objects.faces.elsewhere import FixedProperty, no_attribute, no_such_attribute
 from dobbin_like.objects.faces.faces import Guarded
 from dobbin_like.objects.faces.working_copy import PENDING, PartialState, WorkingCopy
 from dobbin_like.objects.values.guards import is_elsewhere
 from dobbin_like.objects.values.here import here
-from dobbin_like.objects.values.refs import ObjectRef, State, native_dict, ref_of, swap_class
+from dobbin_like.objects.values.refs import (
+    ObjectRef,
+    State,
+    in_class,
+    native_dict,
+    ref_of,
+    swap_class,
+)
 from dobbin_like.objects.values.values import to_plain
 
 MISSING: Final = object()
@@ -53,8 +60,7 @@ def refusal(obj: Any, name: str, value: Any = None) -> UsageError:
     class_name, oid = type(obj).__name__, obj._p_oid
     if name == "__class__":
         return FixedClassError(class_name, oid, getattr(value, "__name__", "another class"))
-    # As it stands in the class: a descriptor of the program is not asked.
-    fixed = next((vars(cls)[name] for cls in type(obj).__mro__ if name in vars(cls)), None)
+    fixed = in_class(type(obj), name)
     if isinstance(fixed, FixedProperty):  # A checkout would not help.
         return fixed.refusal(obj)
     elsewhere = type(obj) is type(obj)._p_faces.owned or is_elsewhere(ref_of(obj))
@@ -98,8 +104,8 @@ def ghost_getattribute(obj: Any, name: str) -> Any:
                 return _partial_attribute(obj, name, _partial_state(ref))
             return getattr(obj, name)
     if name != "__dict__" and is_left_unread(obj):
-        there = next((vars(c)[name] for c in type(obj).__mro__ if name in vars(c)), None)
-        if hasattr(type(there), "__get__"):  # A method, which its __del__ may need.
+        found = type(in_class(type(obj), name))
+        if hasattr(found, "__get__"):  # A method, which its __del__ may need.
             return object.__getattribute__(obj, name)
     load(obj)
     return getattr(obj, name)
@@ -180,9 +186,3 @@ def class_attribute(obj: Any, name: str, mask: Any) -> Any:
     if type(found) is MethodType and found.__self__ is mask:
         return MethodType(found.__func__, mask._p_faces.plain)  # type: ignore[attr-defined]
     return found
-
-
-def no_attribute(obj: Any, name: str) -> AttributeError:
-    """Return the error of the interpreter for an attribute that is not there."""
-    text = f"{type(obj).__name__!r} object has no attribute {name!r}"
-    return AttributeError(text, name=name, obj=obj)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NoReturn
 from dobbin_like.exc import ChangedBaseError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.faces.base import is_new
+from dobbin_like.objects.faces.elsewhere import no_attribute
 from dobbin_like.objects.values.refs import State, ref_of
 
 
@@ -27,8 +28,7 @@ class StoredAttribute:
             return self
         ref = ref_of(obj)
         if ref is None or is_new(ref):  # Its constructor has not come that far.
-            text = f"{type(obj).__name__!r} object has no attribute {self._name!r}"
-            raise AttributeError(text, name=self._name, obj=obj)
+            raise no_attribute(obj, self._name)
         names = ", ".join(obj.__dict__) or "none"
         found, expected = f"the attributes {names}", f"{self._name}, {self._expected}"
         raise ChangedBaseError(type(obj).__name__, ref.oid, found, expected)

@@ -15,24 +15,25 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from dobbin_like.exc import (
-    ClassNotSupported,
-    ClosedError,
-    NoSuchAttributeError,
-    StreamMovedError,
-)
+from dobbin_like.exc import ClassNotSupported, ClosedError, StreamMovedError
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.faces.lookup import left_unread, no_attribute
+from dobbin_like.objects.faces.elsewhere import telling_getattr
+from dobbin_like.objects.faces.lookup import left_unread
 from dobbin_like.objects.values.refs import State, native_dict, ref_of
 
 CHUNK_BYTES: Final = 64 * 1024
 """What iteration yields at a time."""
 
-_OF_FILES: Final = frozenset(
-    ("readable", "readinto", "readline", "readlines", "seekable", "size", "writable")
+_OF_FILES: Final = dict.fromkeys(
+    ("readable", "readinto", "readline", "readlines", "seekable", "size", "writable"),
+    "open() returns a file, which has it",
 )
 """What only the file of a stream has."""
-_OF_STREAMS: Final = _OF_FILES | {"close", "closed", "open", "read", "seek", "tell"}
+
+_OF_STREAMS: Final = dict.fromkeys(
+    (*_OF_FILES, "close", "closed", "open", "read", "seek", "tell"),
+    "it is stored by the commit, and can be read from then on",
+)
 """What only a stream has that is stored, or its file."""
 
 
@@ -144,14 +145,8 @@ class PersistentStream(Persistent):
             key = ref.jar.fresh(ref, ref.jar.serial(self, ref))["_offset"]
             return ref.jar.storage.read_stream(key, start, size)
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Say what has that which only files have; asked for nothing that is there."""
-            if name in _OF_FILES:
-                instead = "open() returns a file, which has it"
-                raise NoSuchAttributeError(type(self).__name__, name, instead)
-            raise no_attribute(self, name)
+    if not TYPE_CHECKING:  # Else type checkers would find no misspelt name.
+        __getattr__ = telling_getattr(_OF_FILES)
 
 
 def _unpickled(data: bytes) -> PersistentFile:
@@ -358,13 +353,7 @@ class PersistentFile(Persistent):
         return _unpickled, (data,)
 
     if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Say when there is what only a stored stream has; asked for nothing that is there."""
-            if name in _OF_STREAMS:
-                instead = "it is stored by the commit, and can be read from then on"
-                raise NoSuchAttributeError(type(self).__name__, name, instead)
-            raise no_attribute(self, name)
+        __getattr__ = telling_getattr(_OF_STREAMS)
 
     def _p_spool(self, directory: str | None) -> None:
         """Copy the source to a temporary file, unless it is quick to read."""

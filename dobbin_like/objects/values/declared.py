@@ -12,6 +12,8 @@ from contextlib import suppress
 from types import MemberDescriptorType, SimpleNamespace
 from typing import Any, Final
 
+from dobbin_like.objects.values.refs import in_class
+
 
 def is_named_tuple(value: Any) -> bool:
     """Return whether *value* is a tuple with names."""
@@ -80,7 +82,7 @@ def replace_parts(value: Any, convert: Callable[[Any], Any]) -> None:
 
 
 def _slot(value: Any, name: str) -> Any:
-    found = next((vars(cls)[name] for cls in type(value).__mro__ if name in vars(cls)), None)
+    found = in_class(type(value), name)
     return found if isinstance(found, MemberDescriptorType) else None
 
 

@@ -40,6 +40,14 @@ swap_class: Callable[[object, type], None] = object.__dict__["__class__"].__set_
 """Give an instance another class, past every ``__setattr__`` and ``__class__`` property."""
 
 
+def in_class(cls: type, name: str, default: Any = None) -> Any:
+    """Return what a class, or the first of its bases that has it, has under *name*.
+
+    As it stands there: no descriptor is asked.
+    """
+    return next((vars(each)[name] for each in cls.__mro__ if name in vars(each)), default)
+
+
 class Jar(Protocol):
     """What an object needs of the graph of its database."""
 

@@ -17,7 +17,7 @@ from functools import partial
 from types import MemberDescriptorType
 from typing import Any, Final
 
-from dobbin_like.objects.values.refs import Identity
+from dobbin_like.objects.values.refs import Identity, in_class
 
 _PROTOCOL: Final = 5
 _SET_STATE: Final = "__setstate__"
@@ -76,7 +76,7 @@ def _late(cls: type) -> tuple[tuple[str, Default, Any], ...]:
     found: list[tuple[str, Default, Any]] = []
     optional, make = _optional(cls) if _keeps_to_fields(cls) else ({}, _default_of_dataclass)
     for name, field in optional.items():
-        there = next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), _NOTHING)
+        there = in_class(cls, name, _NOTHING)
         if isinstance(there, MemberDescriptorType):
             found.append((name, partial(make, field), there))
         elif cls.__dictoffset__ and (
