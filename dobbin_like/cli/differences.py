@@ -10,7 +10,7 @@ from dobbin_like.cli.text import Styled, columns, line
 from dobbin_like.cli.values import NameOf, Values, to_json
 from dobbin_like.history.states import differing
 from dobbin_like.objects.deltas.delta import ITEMS
-from dobbin_like.objects.values.comparison import StateComparison
+from dobbin_like.objects.values.comparison import same
 from dobbin_like.objects.values.short import ABSENT
 from dobbin_like.texts import counted
 
@@ -64,14 +64,14 @@ def _items(before: Any, after: Any) -> Iterator[tuple[Any, Any, Any]]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in [*after, *(key for key in before if key not in after)]:
             old, new = before.get(key, ABSENT), after.get(key, ABSENT)
-            if not StateComparison().same(old, new):
+            if not same(old, new):
                 yield key, old, new
     elif isinstance(before, set) and isinstance(after, set):
         yield from ((item, ABSENT, item) for item in sorted(after - before, key=repr))
         yield from ((item, item, ABSENT) for item in sorted(before - after, key=repr))
     elif isinstance(before, list) and isinstance(after, list):
         count = len(before)
-        if StateComparison().same(before, after[:count]):
+        if same(before, after[:count]):
             yield from ((count + place, ABSENT, new) for place, new in enumerate(after[count:]))
 
 

@@ -14,7 +14,7 @@ from dobbin_like.exc import ConflictError
 from dobbin_like.objects.faces.base import Persistent
 from dobbin_like.objects.faces.elsewhere import IN_COUNTERS, FixedProperty, telling
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
-from dobbin_like.objects.values.comparison import StateComparison
+from dobbin_like.objects.values.comparison import same
 from dobbin_like.objects.values.refs import set_native_dict
 
 Number = int | float | Fraction | Decimal
@@ -148,8 +148,8 @@ class PersistentCounter(Persistent):
             )
             if name in ("_value", "_changes"):
                 merged[name] = _sum(saved, new - old)
-            elif not _same(old, new):
-                if not _same(old, saved):
+            elif not same(old, new):
+                if not same(old, saved):
                     raise ConflictError
                 merged[name] = new
         return {name: value for name, value in merged.items() if value is not _MISSING}
@@ -173,7 +173,3 @@ def _checked(number: Any, kinds: tuple[type, ...]) -> Any:
         text = f"a counter can't hold {number!r}"
         raise ValueError(text)
     return int(number) if isinstance(number, bool) else number
-
-
-def _same(one: Any, other: Any) -> bool:
-    return one is other or StateComparison().same(one, other)

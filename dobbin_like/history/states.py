@@ -11,7 +11,7 @@ from typing import Any
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.versions import VERSION
 from dobbin_like.objects.graph.graph import Graph
-from dobbin_like.objects.values.comparison import StateComparison
+from dobbin_like.objects.values.comparison import StateComparison, same
 from dobbin_like.objects.values.refs import State
 
 
@@ -29,13 +29,11 @@ def differing(before: State, after: State) -> list[str]:
 
     Those of *after* first, then those that it has no more. Cost: the values.
     """
-    names = [name for name in after if not _same(before, after, name, StateComparison())]
+    names = [
+        name for name, new in after.items() if not (name in before and same(before[name], new))
+    ]
     names += [name for name in before if name not in after]
     if not names:  # but two attributes may have been one value, and are two now
         aliases = StateComparison()
-        names = [name for name in after if not _same(before, after, name, aliases)]
+        names = [name for name, new in after.items() if not aliases.same(before[name], new)]
     return names
-
-
-def _same(before: State, after: State, name: str, aliases: StateComparison) -> bool:
-    return name in before and aliases.same(before[name], after[name])

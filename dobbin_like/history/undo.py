@@ -29,10 +29,11 @@ from dobbin_like.exc import (
 )
 from dobbin_like.history.states import differing
 from dobbin_like.ids import CATALOG_CLASS, ROOT_OID, Oid, Tid
+from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.faces.base import checkout
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.graph import Graph
-from dobbin_like.objects.values.comparison import StateComparison
+from dobbin_like.objects.values.comparison import same
 from dobbin_like.objects.values.refs import ObjectRef, State, ref_of
 from dobbin_like.objects.values.short import ABSENT, short_key
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, SET
@@ -43,7 +44,6 @@ from dobbin_like.transactions.compare_sides import compared, first_side
 from dobbin_like.transactions.conflicts import checked_state, own_state
 from dobbin_like.transactions.replay import PartChange
 
-_ITEMS = "_items"
 _WHO = "a later transaction, or by this one"
 
 
@@ -185,11 +185,11 @@ def _merge(
     items: dict[Any, Any] = {}
     for name in differing(before, after):
         old, new, present = (state.get(name, ABSENT) for state in (before, after, now))
-        if _is_same(present, new):
+        if same(present, new):
             attributes[name] = old
-        elif not _is_same(present, old):
+        elif not same(present, old):
             again = name
-            if name == _ITEMS and issubclass(plain, (PersistentDict, PersistentSet)):
+            if name == ITEMS and issubclass(plain, (PersistentDict, PersistentSet)):
                 found = _merge_items(old, new, present)
                 if isinstance(found, dict):
                     items = found
@@ -198,12 +198,6 @@ def _merge(
             merged = _resolve(graph, obj, tid, serial, again, before, after, now)
             return _Step(obj, {**dict.fromkeys(now, ABSENT), **merged}, {})
     return _Step(obj, attributes, items)
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    if one is ABSENT or other is ABSENT:
-        return one is other
-    return StateComparison().same(one, other)
 
 
 def _merge_items(before: Any, after: Any, now: Any) -> dict[Any, Any] | str:
@@ -215,9 +209,9 @@ def _merge_items(before: Any, after: Any, now: Any) -> dict[Any, Any] | str:
     changes: dict[Any, Any] = {}
     for key in [*new, *(key for key in old if key not in new)]:
         was, became, is_now = (items.get(key, ABSENT) for items in (old, new, present))
-        if _is_same(was, became) or _is_same(is_now, was):
+        if same(was, became) or same(is_now, was):
             continue
-        if not _is_same(is_now, became):
+        if not same(is_now, became):
             return f"[{short_key(key)}]"
         changes[key] = was
     return changes

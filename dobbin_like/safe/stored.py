@@ -16,7 +16,7 @@ from dobbin_like.collections import PersistentDict
 from dobbin_like.exc import NotStorableError
 from dobbin_like.ids import ROOT_OID
 from dobbin_like.objects.codec.refused.culprit import culprit
-from dobbin_like.objects.values.comparison import StateComparison
+from dobbin_like.objects.values.comparison import same
 from dobbin_like.objects.values.refs import Identity
 from dobbin_like.objects.values.short import short_key
 from dobbin_like.objects.values.value_kinds import IMMUTABLE, KINDS
@@ -186,7 +186,7 @@ class Kept:
         return {
             key: value
             for key, (value, stored) in list(self._pairs.items())
-            if not StateComparison().same(stored, value)
+            if not same(stored, value)
         }
 
     def clear(self) -> None:

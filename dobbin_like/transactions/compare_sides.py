@@ -23,10 +23,10 @@ from dobbin_like.objects.deltas.layered import Layered, each_key
 from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.graph.graph import Graph
-from dobbin_like.objects.values.comparison import StateComparison
+from dobbin_like.objects.values.comparison import same
 from dobbin_like.objects.values.refs import State
 from dobbin_like.objects.values.short import ABSENT, difference, short
-from dobbin_like.objects.values.value_kinds import DICT, KINDS, LIST, PLAIN_TYPES, SET
+from dobbin_like.objects.values.value_kinds import DICT, KINDS, LIST, SET
 from dobbin_like.timestamps import time_of
 
 _TOLD: Final = 8  # Differences that an error tells.
@@ -113,7 +113,7 @@ def compared(
         with suppress(Exception):  # Code of users compares values and keys.
             changes = [*_changes("" if name == hidden else f".{name}", values, merges=merges)]
             for change in changes:
-                by_both = not (_same(change[1], change[2]) or _same(change[1], change[3]))
+                by_both = not (same(change[1], change[2]) or same(change[1], change[3]))
                 (both if by_both else others).append(change)
             for plain_ones in changes if name == hidden else [(f".{name}", *values)]:
                 hint = hint or _hint(*plain_ones)
@@ -130,9 +130,7 @@ def _hint(place: str, *values: Any) -> str:
     if kinds or kind not in _MERGING or (kind == LIST and len(old) > _COMPARED):
         return ""
     if kind == LIST:  # Only what is appended is merged.
-        apart = all(
-            len(items) > len(old) and _same(items[: len(old)], old) for items in values[1:]
-        )
+        apart = all(len(items) > len(old) and same(items[: len(old)], old) for items in values[1:])
     else:
         changed = [_at_all(values, key, kind) for key in _keys(values, kind, merges=False)]
         theirs, own = ({key for key, *by in changed if by[side]} for side in (0, 1))
@@ -143,7 +141,7 @@ def _hint(place: str, *values: Any) -> str:
 def _at_all(values: _Values, key: Any, kind: int) -> tuple[Any, bool, bool]:
     """Return *key*, and which of the two have changed what is there."""
     old, their, mine = (_at(items, key, kind) for items in values)
-    return key, not _same(old, their), not _same(old, mine)
+    return key, not same(old, their), not same(old, mine)
 
 
 def _changes(place: str, values: _Values, *, merges: bool) -> Iterator[_Change]:
@@ -198,13 +196,4 @@ def _at(items: Any, key: Any, kind: int) -> Any:
 
 
 def _is_changed(old: Any, their: Any, mine: Any) -> bool:
-    return not (_same(old, mine) and (their is _NOT_READ or _same(old, their)))
-
-
-def _same(one: Any, other: Any) -> bool:
-    if one is other:
-        return True
-    if type(one) in PLAIN_TYPES:
-        return type(one) is type(other) and bool(one == other)
-    known = not {id(one), id(other)} & {id(ABSENT), id(_NOT_READ)}
-    return known and StateComparison().same(one, other)
+    return not (same(old, mine) and (their is _NOT_READ or same(old, their)))

@@ -23,9 +23,8 @@ from typing import Any, Final, NoReturn, cast
 
 from dobbin_like.exc import ConflictError, Error, Sides
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.values.comparison import StateComparison
+from dobbin_like.objects.values.comparison import same
 from dobbin_like.objects.values.short import ABSENT, difference, short, short_key
-from dobbin_like.objects.values.value_kinds import PLAIN_TYPES
 
 LEAF_MAX: Final = 128
 """The most keys of a leaf; with one more it is split."""
@@ -224,17 +223,6 @@ def differences(old: Items, new: Items) -> list[Difference]:
     found.extend((key, value, MISSING) for key, value in zip(old_keys[i:], old_values[i:]))  # noqa: B905
     found.extend((key, MISSING, value) for key, value in zip(new_keys[j:], new_values[j:]))  # noqa: B905
     return found
-
-
-def same(one: Any, other: Any) -> bool:
-    """Return whether two values, or :data:`MISSING`, are the same to the type of each part."""
-    if one is other:
-        return True
-    if one is MISSING or other is MISSING:
-        return False
-    if type(one) in PLAIN_TYPES:
-        return type(one) is type(other) and bool(one == other)
-    return StateComparison().same(one, other)
 
 
 def joined(parts: list[Items]) -> Items:

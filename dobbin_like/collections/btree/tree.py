@@ -22,7 +22,6 @@ from dobbin_like.collections.btree.nodes import (
     differences,
     joined,
     refuse_key,
-    same,
     unchanged,
     written_in,
 )
@@ -40,6 +39,7 @@ from dobbin_like.exc import Error
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.elsewhere import IN_TREES, telling
 from dobbin_like.objects.faces.stored_attribute import StoredAttribute
+from dobbin_like.objects.values.comparison import same
 from dobbin_like.objects.values.refs import native_dict, set_native_dict
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
 from dobbin_like.objects.values.values import to_plain

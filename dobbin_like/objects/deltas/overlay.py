@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.deltas.layered import built_in, each_key
-from dobbin_like.objects.values.comparison import StateComparison
+from dobbin_like.objects.values.comparison import StateComparison, same
 from dobbin_like.objects.values.value_kinds import (
     FROZENSET,
     KINDS,
@@ -123,7 +123,7 @@ class Overlay:
 
     def _has_same(self, key: Any, value: Any) -> bool:
         base = self.base
-        return key in base and StateComparison().same(base[key], value)
+        return key in base and same(base[key], value)
 
     def _end(self, end: int) -> Any:
         """Return the first (0) or last (1) key of the base that was not removed, or NONE_LEFT."""

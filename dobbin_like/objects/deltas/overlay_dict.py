@@ -13,7 +13,7 @@ from dobbin_like.objects.deltas.overlay import (
     are_found_again,
     key_in,
 )
-from dobbin_like.objects.values.comparison import StateComparison
+from dobbin_like.objects.values.comparison import StateComparison, same
 from dobbin_like.objects.values.value_kinds import PLAIN_TYPES, SHAREABLE
 
 _MISSING: Final = NONE_LEFT
@@ -145,9 +145,7 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
             key: self.own.pop(key)
             for key in kept
             # Also on its own: a comparison does not enter what it has met before.
-            if not (
-                aliases.same(base[key], now[key]) and StateComparison().same(base[key], now[key])
-            )
+            if not (aliases.same(base[key], now[key]) and same(base[key], now[key]))
         }
         return True
 
@@ -159,7 +157,7 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         was_there, is_there = key in self.base, key in items
         if not (was_there and is_there):
             return was_there == is_there
-        return StateComparison().same(self.base[key], items[key])
+        return same(self.base[key], items[key])
 
     def plain(self) -> dict[Any, Any]:
         base = built_in(self.base)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from dobbin_like.objects.deltas.layered import DELTA_TYPES, built_in, starts_with
 from dobbin_like.objects.deltas.overlay import NONE_LEFT, Materialized, Overlay, key_in
 from dobbin_like.objects.deltas.overlay_dict import OverlayDict
-from dobbin_like.objects.values.comparison import StateComparison
+from dobbin_like.objects.values.comparison import StateComparison, same
 from dobbin_like.objects.values.value_kinds import DICT, KINDS, LIST, SET, SHAREABLE, TUPLE
 
 SMALL: Final = 64
@@ -105,7 +105,7 @@ class OverlayList(Overlay, MutableSequence[Any]):
         size = len(self.base)
         self.added = now[size:]
         self.own: dict[Any, Any] = dict(enumerate(now[:size]))
-        return len(now) >= size and StateComparison().same(built_in(self.base), now[:size])
+        return len(now) >= size and same(built_in(self.base), now[:size])
 
     def _touches_the_same(self, items: Any, touched: Iterable[Any]) -> bool:
         if touched:  # What begins as before was not appended all the same.
@@ -114,7 +114,7 @@ class OverlayList(Overlay, MutableSequence[Any]):
             return True
         size = len(self.base)
         start = built_in(items)[:size]
-        return len(start) == size and StateComparison().same(built_in(self.base), start)
+        return len(start) == size and same(built_in(self.base), start)
 
     def _has_same(self, key: Any, value: Any) -> bool:
         return True  # Appending changes no item.
@@ -156,7 +156,7 @@ class OverlaySet(Overlay, MutableSet[Any]):
         if value in self:
             return
         removed = key_in(self.removed, value) if value in self.removed else NONE_LEFT
-        if removed is NONE_LEFT or not StateComparison().same(removed, value):
+        if removed is NONE_LEFT or not same(removed, value):
             self.added[value] = None
         else:
             del self.removed[value]

@@ -161,6 +161,18 @@ class StateComparison:
         return all(map(is_, base, value)) or all(map(self.same, base, value))
 
 
+def same(one: Any, other: Any) -> bool:
+    """Return whether two values are the same to the type of each part, see StateComparison.
+
+    What stands for a value that is not there is the same as itself only.
+    """
+    if one is other:
+        return True
+    if type(one) in PLAIN_TYPES:
+        return type(one) is type(other) and bool(one == other)
+    return StateComparison().same(one, other)
+
+
 def _listed(parts: Any) -> Any:
     return list(parts) if hasattr(parts, "__next__") else parts
 
