@@ -159,7 +159,7 @@ MUTANTS: Final = (
     Mutant(
         "the end is read after the sync",
         _SYNCING + "_sync",
-        "return _sight(known, words.put(DURABLE, target), target) if target > durable else None",
+        "return _seen(known, words.put(DURABLE, target), target) if target > durable else None",
         "words.put(DURABLE, words.get(APPENDED))",
         "threads",
     ),

@@ -33,8 +33,8 @@ def check_indexes(database: Database, report: Report) -> None:
 
 def _compare(store: Store, definition: Definition, report: Report) -> None:
     place = f"{report.path}, index {definition.name}"
-    with SnapshotScan(store) as sight:
-        expected = {entry_of(key, oid) for oid, key in KeyScan(sight, definition).all()}
+    with SnapshotScan(store) as scan:
+        expected = {entry_of(key, oid) for oid, key in KeyScan(scan, definition).all()}
     found = set(definition.entries)
     for entry in sorted(found ^ expected):
         oid = oid_of(entry)

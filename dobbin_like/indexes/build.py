@@ -86,8 +86,8 @@ def index(
     check_callables(progress=progress)
     making = _Making(store, cls, over, unique=unique)
     if not making.is_there():
-        with SnapshotScan(store) as sight:
-            making.read(sight, progress)
+        with SnapshotScan(store) as scan:
+            making.read(scan, progress)
             with _alone(store, f"index {making.name}"):
                 making.write()
     for text in making.wrong_names():
@@ -250,11 +250,11 @@ class _Making:
     def _is_outdated(self, there: Index) -> bool:
         return there.version < self._index.version
 
-    def read(self, sight: SnapshotScan, progress: Progress | None) -> None:
+    def read(self, scan: SnapshotScan, progress: Progress | None) -> None:
         """Find the keys of all objects that are stored."""
-        self._scan = KeyScan(sight, Definition(self._store.graph, self._index))
+        self._scan = KeyScan(scan, Definition(self._store.graph, self._index))
         self._keys.update(self._scan.all(progress))
-        self._since = sight.tid
+        self._since = scan.tid
 
     def write(self) -> None:
         """Add the index; the commit lock is held. What was changed since is read again."""

@@ -18,8 +18,8 @@ from dobbin_like.store import Progress
 class KeyScan:
     """Reads keys for one definition, as of one snapshot. One thread."""
 
-    def __init__(self, sight: SnapshotScan, definition: Definition) -> None:
-        self._sight = sight
+    def __init__(self, scan: SnapshotScan, definition: Definition) -> None:
+        self._scan = scan
         self._definition = definition
         self.seen: int = 0  # Objects of its classes, whether they are in it or not.
         self._faces: dict[int, Any] = {}  # By the number of a state: a few for each class.
@@ -29,7 +29,7 @@ class KeyScan:
 
         Raises UnloadedClassError: an object may be of one of its classes, and nobody can tell.
         """
-        for oid, stored in self._sight.all(progress):
+        for oid, stored in self._scan.all(progress):
             key = self.key(oid, stored)
             if key is not None:
                 yield oid, key
@@ -37,20 +37,20 @@ class KeyScan:
     def key(self, oid: Oid, stored: StoredVersion) -> bytes | None:
         """Return the key of one version; None: it is not in the index."""
         if stored.number not in self._faces:
-            self._faces[stored.number] = self._face(self._sight.class_of(stored))
+            self._faces[stored.number] = self._face(self._scan.class_of(stored))
         face = self._faces[stored.number]
         if face is None:
             return None
-        obj = self._sight.object_of(oid, stored)
+        obj = self._scan.object_of(oid, stored)
         ref = ref_of(obj)
         assert ref is not None
-        state = self._sight.graph.states.decode(stored, ref)
+        state = self._scan.graph.states.decode(stored, ref)
         if DISCARDED not in state:
             self.seen += 1
         return self._definition.key(face, oid, state)
 
     def _face(self, number: int) -> Any:
-        graph = self._sight.graph
+        graph = self._scan.graph
         face = graph.classes.load(number)
         if not (isinstance(face, type) and issubclass(face, Persistent)):
             module, name = graph.storage.names.class_name(number) or ("", "")

@@ -60,12 +60,12 @@ def census(store: Store, progress: Progress | None = None) -> Census:
     """
     check_callables(progress=progress)
     counts: dict[str, list[int]] = {}
-    with SnapshotScan(store) as sight:
-        for oid, stored in sight.all(progress):
-            count = counts.setdefault(sight.name_of(stored), [0, 0])
+    with SnapshotScan(store) as scan:
+        for oid, stored in scan.all(progress):
+            count = counts.setdefault(scan.name_of(stored), [0, 0])
             count[0] += 1
-            count[1] += sight.size(oid, stored)
-    return census_of(sight.tid, counts)
+            count[1] += scan.size(oid, stored)
+    return census_of(scan.tid, counts)
 
 
 def census_of(tid: Tid, counts: dict[str, list[int]]) -> Census:
@@ -123,29 +123,29 @@ def all_instances(
     store: Store, cls: type | str, progress: Progress | None = None
 ) -> Iterator[Any]:
     """Do what instances() does, for a class or a name that was looked at."""
-    sight = SnapshotScan(store)
+    scan = SnapshotScan(store)
 
     def is_wanted(stored: StoredVersion) -> bool:
         if isinstance(cls, str):
-            return sight.name_of(stored) == cls
+            return scan.name_of(stored) == cls
         # What may not be loaded, or is not there, is a stand-in, of no class of ours.
-        found = sight.graph.classes.load(sight.class_of(stored))
+        found = scan.graph.classes.load(scan.class_of(stored))
         return isinstance(found, type) and issubclass(found, Persistent) and is_kind(found, cls)
 
-    return _instances(sight, is_wanted, progress)
+    return _instances(scan, is_wanted, progress)
 
 
 def _instances(
-    sight: SnapshotScan, is_wanted: Callable[[StoredVersion], bool], progress: Progress | None
+    scan: SnapshotScan, is_wanted: Callable[[StoredVersion], bool], progress: Progress | None
 ) -> Iterator[Any]:
     known: dict[int, bool] = {}  # By the number of a state: a few for each class.
-    with sight:
-        for oid, stored in sight.all(progress):
+    with scan:
+        for oid, stored in scan.all(progress):
             wanted = known.get(stored.number)
             if wanted is None:
                 wanted = known[stored.number] = is_wanted(stored)
             if wanted:
-                yield sight.object_of(oid, stored)
+                yield scan.object_of(oid, stored)
 
 
 class Referrer(NamedTuple):
@@ -174,14 +174,14 @@ def referrers(
     them, without loading a class.
     """
     check_callables(progress=progress)
-    sight = SnapshotScan(store)
-    oid = sight.oid_of(obj, "referrers()")
-    return iter(()) if oid is None else _referrers(sight, oid, progress)
+    scan = SnapshotScan(store)
+    oid = scan.oid_of(obj, "referrers()")
+    return iter(()) if oid is None else _referrers(scan, oid, progress)
 
 
-def _referrers(sight: SnapshotScan, target: Oid, progress: Progress | None) -> Iterator[Referrer]:
-    with sight:
-        for oid, stored in sight.all(progress):
-            if target in sight.references(oid, stored):
-                way = way_to(sight.state(oid, stored), target)
-                yield Referrer(sight.object_of(oid, stored), way)
+def _referrers(scan: SnapshotScan, target: Oid, progress: Progress | None) -> Iterator[Referrer]:
+    with scan:
+        for oid, stored in scan.all(progress):
+            if target in scan.references(oid, stored):
+                way = way_to(scan.state(oid, stored), target)
+                yield Referrer(scan.object_of(oid, stored), way)

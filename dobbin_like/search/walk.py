@@ -48,24 +48,24 @@ def walk(
     of memory for each oid.
     """
     check_callables(progress=progress)
-    sight = SnapshotScan(store)
-    oid = ROOT_OID if start is None else sight.oid_of(start, "walk()")
-    return iter(()) if oid is None else _walk(sight, oid, progress)
+    scan = SnapshotScan(store)
+    oid = ROOT_OID if start is None else scan.oid_of(start, "walk()")
+    return iter(()) if oid is None else _walk(scan, oid, progress)
 
 
-def _walk(sight: SnapshotScan, start: Oid, progress: Progress | None) -> Iterator[Any]:
-    with sight:
-        marks = _Marks(sight.storage.next_oid)
-        total = 0 if progress is None else sight.storage.oid_count
+def _walk(scan: SnapshotScan, start: Oid, progress: Progress | None) -> Iterator[Any]:
+    with scan:
+        marks = _Marks(scan.storage.next_oid)
+        total = 0 if progress is None else scan.storage.oid_count
         done = 0
         marks.add([start])
         while marks.turn():
-            for oid in reading_ahead(sight.storage, marks.generation()):
-                stored = sight.load(oid)
+            for oid in reading_ahead(scan.storage, marks.generation()):
+                stored = scan.load(oid)
                 if stored is None:
                     continue  # A reference that leads nowhere; `check` tells who has it.
-                yield sight.object_of(oid, stored)
-                marks.add(sight.references(oid, stored))
+                yield scan.object_of(oid, stored)
+                marks.add(scan.references(oid, stored))
                 done += 1
                 if progress is not None and not done % BETWEEN_REPORTS:
                     progress(done, total)

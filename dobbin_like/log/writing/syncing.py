@@ -51,7 +51,7 @@ __all__ = [
 _PIECE = 1 << 20
 _DURABLE_AT: Final = DURABLE * WORD_SIZE
 
-Sight = tuple[bytes, int]
+Seen = tuple[bytes, int]
 """The words that readers watch, as they are stored, and where what they make visible ends."""
 
 _Result = TypeVar("_Result")
@@ -81,7 +81,7 @@ class SyncQueue:
         self._closed: BaseException | bool = False  # What the last sync of all has raised.
         self.syncs: int = 0
 
-    def make_durable(self, file: LogFile, end: int, failures: int) -> Sight | None:
+    def make_durable(self, file: LogFile, end: int, failures: int) -> Seen | None:
         """Return when all before *end* is durable, and thereby visible. May be repeated.
 
         Args:
@@ -116,7 +116,7 @@ class SyncQueue:
         self._turn = reentrant_lock()
         self.syncs = 0
 
-    def _make_durable(self, file: LogFile, end: int, failures: int) -> Sight | None:
+    def _make_durable(self, file: LogFile, end: int, failures: int) -> Seen | None:
         words = file.words
         assert words is not None
         if file.is_given_away:
@@ -128,14 +128,14 @@ class SyncQueue:
             return None
         return under_sync_lock(file, lambda: self._lead(file, words, end, failures))
 
-    def _lead(self, file: LogFile, words: Words, end: int, failures: int) -> Sight | None:
+    def _lead(self, file: LogFile, words: Words, end: int, failures: int) -> Seen | None:
         known = _Known(words)
         _check_not_repaired(known.failures, failures)
         if known.durable >= end:
             return None
-        sight = _sync(file, words, known, end)
+        seen = _sync(file, words, known, end)
         self.syncs += 1
-        return sight
+        return seen
 
 
 class _Known:
@@ -151,7 +151,7 @@ class _Known:
         self.failures: int = words.get(FAILURES) if said.failures is None else said.failures
 
 
-def _sync(file: LogFile, words: Words, known: _Known, end: int) -> Sight | None:
+def _sync(file: LogFile, words: Words, known: _Known, end: int) -> Seen | None:
     """Sync at least up to *end*. Requires: the sync lock."""
     said, durable, failures = known.said, known.durable, known.failures
     if failures & 1:
@@ -176,10 +176,10 @@ def _sync(file: LogFile, words: Words, known: _Known, end: int) -> Sight | None:
     except OSError:
         words.put(FAILURES, failures | 1)
         raise
-    return _sight(known, words.put(DURABLE, target), target) if target > durable else None
+    return _seen(known, words.put(DURABLE, target), target) if target > durable else None
 
 
-def _sight(known: _Known, stored: bytes, target: int) -> Sight | None:
+def _seen(known: _Known, stored: bytes, target: int) -> Seen | None:
     """Return what readers see when DURABLE is *stored* and no other word has changed."""
     block, loose = known.block, known.said.loose
     if loose is None or loose > target or known.said.state != USUAL:

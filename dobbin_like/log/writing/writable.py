@@ -179,14 +179,14 @@ class WritableLog:
         promise = promises.get(key)
         if promise is not None:
             try:
-                sight = self.queue.make_durable(*promise)
+                seen = self.queue.make_durable(*promise)
             except (OSError, IntegrityError, SyncFailedError) as error:
                 # It stays promised: whoever asks again is told the same.
                 raise InDoubtError(self.log.path, transaction.tid, str(error)) from error
             promises.pop(key, None)
             applied = self.log.applied
-            if sight is not None and applied.file is promise.file:
-                applied.look(*sight)  # When it is applied, nothing else is new.
+            if seen is not None and applied.file is promise.file:
+                applied.look(*seen)  # When it is applied, nothing else is new.
 
     def wait_for(self, transaction: Transaction) -> None:
         """Return when one of ``unseen`` is visible.

@@ -34,7 +34,7 @@ def visible_version(chain: Chain, snapshot: Tid) -> Version | None:
 
 
 class View:
-    """One thread's sight of one database, from the begin of a transaction to its end.
+    """What one thread sees of one database, from the beginning of a transaction to its end.
 
     Belongs to one thread; ``active`` while :class:`Horizon` knows it. ``kept`` holds the objects
     of which the thread's memo has a state, so that their ids are not reused; ``working`` has the
