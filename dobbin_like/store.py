@@ -41,6 +41,7 @@ from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.transactions.data_manager import DataManager
 from dobbin_like.transactions.fork import claimed, claims, opened
 from dobbin_like.transactions.lost_changes import tell_left
+from dobbin_like.transactions.package_internals import may_have_begun
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.thread_view import ThreadView
 from dobbin_like.warn_outside import warn_outside
@@ -325,8 +326,7 @@ class Store:
         own.registerSynch(thread)
         if not own.explicit:
             thread.newTransaction(None)
-            # There is no public way to ask; unknown means that one was begun.
-            thread.view.between = getattr(own, "_txn", own) is None
+            thread.view.between = not may_have_begun(own)
         # Last: from now on it is the thread's, and every transaction tells it.
         self.graph.local.keep(manager)
         return manager

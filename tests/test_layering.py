@@ -232,12 +232,13 @@ HOUSE = {
         "ground  objects.values  objects.deltas  objects.faces  objects.graph  indexes.kept",
         (
             "transactions  transactions.compare_sides  transactions.in_commit "
-            "transactions.lost_changes  transactions.old_snapshots  transactions.request_manager",
+            "transactions.lost_changes  transactions.old_snapshots "
+            "transactions.package_internals",
             "transactions.publisher  transactions.savepoint",
             "transactions.conflicts  transactions.fork  transactions.thread_view",
             "transactions.replay",
             "transactions.commit  transactions.commit.failure  transactions.commit.lock "
-            "transactions.commit.state",
+            "transactions.commit.request_manager  transactions.commit.state",
             "transactions.commit.annotations  transactions.commit.joining "
             "transactions.commit.unseen  transactions.own_commit",
             "transactions.commit.conflict_search  transactions.commit.index_changes",

@@ -24,9 +24,7 @@ from dobbin_like.blocks.under_way import (
     has_changes,
     is_in,
     of_thread,
-    participants_of,
     task_of,
-    transaction_of,
 )
 from dobbin_like.exc import (
     BlockError,
@@ -48,6 +46,7 @@ from dobbin_like.store import RootT, Store
 from dobbin_like.transactions.commit.joining import note_block, only_reads
 from dobbin_like.transactions.data_manager import uncommitted_in
 from dobbin_like.transactions.in_commit import COMMITTING, DECIDED
+from dobbin_like.transactions.package_internals import participants_of, transaction_of
 from dobbin_like.warn_outside import warn_outside
 
 __all__ = ["Block", "reading", "transaction"]

@@ -6,10 +6,9 @@ import threading
 import weakref
 from typing import Any, Final
 
-from transaction.interfaces import NoTransaction
-
 from dobbin_like.objects.values.here import Scope, current_scope, current_task
 from dobbin_like.transactions.data_manager import DataManager
+from dobbin_like.transactions.package_internals import participants_of
 
 EnteredBlock = tuple[weakref.ref[Any], Any, Any]
 """A block, its transaction, and its task."""
@@ -58,28 +57,9 @@ def task_of(scope: Scope | None) -> Any:
     return None if scope is not None and scope.is_shared else current_task()
 
 
-def transaction_of(manager: Any) -> Any:
-    """Return the transaction of a manager, ``None`` if there is none."""
-    # There is no public way to ask: without explicit begins, get() makes one.
-    try:
-        return manager._txn  # noqa: SLF001
-    except AttributeError:  # One of another package.
-        pass
-    try:
-        return manager.get()
-    except NoTransaction:
-        return None
-
-
 def goes_on(transaction: Any) -> bool:
     """Tell whether a transaction has still to be ended."""
     return transaction.status in ("Active", "Doomed")
-
-
-def participants_of(transaction: Any) -> Any:
-    """Return the data managers that take part in a transaction, of whatever package."""
-    # There is no public way to ask.
-    return getattr(transaction, "_resources", ())
 
 
 def has_changes(transaction: Any) -> bool:

@@ -75,6 +75,7 @@ from dobbin_like.transactions.lost_changes import (
     read_in,
     tell_lost_changes,
 )
+from dobbin_like.transactions.package_internals import participants_of
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.savepoint import NewRoot, Savepoint
 from dobbin_like.transactions.thread_view import ThreadView
@@ -194,7 +195,7 @@ class DataManager:
         if not (self._early and self._storage.held):
             # With several, all keep the others out, in the same order everywhere: who is overtaken
             # would take its lock again behind those that it holds.
-            settled = self._is_distant and not _is_alone(transaction)
+            settled = self._is_distant and len(participants_of(transaction)) != 1
             try:
                 acquire(self._publisher, settled=settled)
             except SelfWaitError:
@@ -251,7 +252,7 @@ class DataManager:
             self._publisher.publish, changes=changes, view=self.view
         )
         try:
-            # As _is_alone() does, without a call.
+            # Others may refuse it. As participants_of() does, without a call.
             if len(getattr(transaction, "_resources", ())) != 1:
                 self._state.made = storage.prepare(
                     tid, changes.entries, classes.new, classes.new_shapes, **self._annotations
@@ -439,18 +440,12 @@ class DataManager:
         self.view.new_root = new_root
 
 
-def _is_alone(transaction: Any) -> bool:
-    """Return whether nobody else takes part in a transaction; False: there may be others."""
-    # There is no public way to ask.
-    return len(getattr(transaction, "_resources", ())) == 1
-
-
 def uncommitted_in(transaction: Any) -> UncommittedChangesError | None:
     """Return what tells of changes in *transaction*, of one database; None: there are none.
 
     Who asks warns of them. They are not told once more when the thread ends.
     """
-    for each in getattr(transaction, "_resources", ()):  # There is no public way to ask.
+    for each in participants_of(transaction):
         if isinstance(each, DataManager) and each.pending:
             each.thread.is_told = True
             return each.uncommitted()

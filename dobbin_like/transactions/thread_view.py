@@ -30,6 +30,7 @@ from dobbin_like.objects.values.here import (
 )
 from dobbin_like.transactions.in_commit import COMMITTING, refuse_second_commit
 from dobbin_like.transactions.lost_changes import tell_left
+from dobbin_like.transactions.package_internals import may_have_begun
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.savepoint import note_new_objects
 
@@ -48,17 +49,14 @@ _OF_THREAD: Final = (
 def has_transaction(transaction_manager: Callable[[], Any]) -> bool:
     """Tell whether a transaction was begun, or need not be."""
     manager = transaction_manager()
-    # There is no public way to ask; unknown means that one was begun.
-    return manager is not None and (
-        not manager.explicit or getattr(manager, "_txn", manager) is not None
-    )
+    return manager is not None and (not manager.explicit or may_have_begun(manager))
 
 
 @implementer(ISynchronizer)
 class ThreadView:
     """One thread's view of one database. Touched by its thread only, except by leave().
 
-        ``committing``, from tpc_begin to the end of a commit, keeps close() in another thread from
+    ``committing``, from tpc_begin to the end of a commit, keeps close() in another thread from
     ending the view; guarded by the lock of the graph.
     """
 

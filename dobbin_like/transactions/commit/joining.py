@@ -23,6 +23,7 @@ from dobbin_like.objects.values.here import (
     task_without_scope,
 )
 from dobbin_like.transactions.commit.failure import note_failure
+from dobbin_like.transactions.commit.request_manager import refuse_in_request_of_other
 from dobbin_like.transactions.commit.state import IDLE, REPLAYING
 from dobbin_like.transactions.in_commit import (
     COMMITTING,
@@ -31,7 +32,6 @@ from dobbin_like.transactions.in_commit import (
     end_then_raise,
 )
 from dobbin_like.transactions.publisher import Publisher
-from dobbin_like.transactions.request_manager import refuse_in_request_of_other
 from dobbin_like.transactions.thread_view import ThreadView
 
 _OTHER_TASK: Final = f"another task of this thread has changes; {HOW_TO_TELL_APART}"
