@@ -187,10 +187,8 @@ class DataManager:
         self._conflicts.failure = ""
         about = transaction.user or transaction.description or transaction.extension
         self._annotations = annotations_of(transaction) if about else NO_ANNOTATIONS
-        if slow_files or self._graph.guard == "check":
-            do_slow_steps(self._publisher, self.view, self.view.new_root)
-        if self._graph.indexed:
-            get_ready(self._graph)
+        if slow_files or self._graph.indexed or self._graph.guard == "check":
+            self._do_slow_steps()
         self._refused = False
         if not (self._early and self._storage.held):
             # With several, all keep the others out, in the same order everywhere: who is overtaken
@@ -213,7 +211,16 @@ class DataManager:
             self._publisher.catch_up()
         if self._storage.unseen:
             self._conflicts.wait_for_unseen(self.view.new_root)
-        self._conflicts.find(self.view.new_root)
+        # As find_conflicts() does, without a call: mostly, nothing was committed since.
+        if self.view.tid != self._shared.tid or self.view.new_root is not None:
+            self._conflicts.find(self.view.new_root)
+
+    def _do_slow_steps(self) -> None:
+        """Do what takes long before the lock is taken."""
+        if slow_files or self._graph.guard == "check":
+            do_slow_steps(self._publisher, self.view, self.view.new_root)
+        if self._graph.indexed:
+            get_ready(self._graph)
 
     def commit(self, transaction: Any) -> None:
         """Gather all that is to be written; nothing is written if this fails."""

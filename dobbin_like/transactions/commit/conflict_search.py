@@ -38,8 +38,6 @@ class ConflictSearch:
 
     def find(self, new_root: NewRoot | None) -> None:
         """Merge with what was committed since the snapshot; ConflictError: it can't be."""
-        if self._view.tid == self._shared.tid and new_root is None:
-            return
         try:
             at = self._shared.tid  # Before: others may publish what they have appended.
             while torn := find_conflicts(self._graph, self._view, new_root):
