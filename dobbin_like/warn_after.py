@@ -1,4 +1,4 @@
-"""After how long a warning is logged, and who finds out while something is waited for.
+"""After how long a warning is logged, and what is found out while something is waited for.
 
 Set the two limits at the start of a program; ``None``: never.
 
@@ -110,7 +110,7 @@ class _Watcher:
         _current.clear()
 
     def _look(self) -> None:
-        self._timer = None  # Who waits from here on wakes it again.
+        self._timer = None  # A thread that waits from here on wakes it again.
         limit, now = lock_seconds, time.monotonic()
         if limit is None:
             return

@@ -378,7 +378,7 @@ def _tell_dropped(first: UncommittedChangesError) -> None:
     """Warn of changes that went with a generator: the exception that ends it reaches nobody."""
     text = (
         f"{first.path}: a generator with an open transaction block was not run to its end: what "
-        f"was changed meanwhile (in {first.class_name} oid {first.oid}), by who has called it, "
-        "too, is dropped; open blocks around generators"
+        f"was changed meanwhile (in {first.class_name} oid {first.oid}), also by its caller, "
+        "is dropped; open blocks around generators"
     )
     warn_outside(text, UncommittedChangesWarning)

@@ -53,7 +53,7 @@ Answer = Page | Html | dict[str, Any]
 
 
 class Browser:
-    """What the pages of one database share: who has opened it, and under which addresses."""
+    """What the pages of one database share: how it was opened, and its addresses."""
 
     def __init__(
         self, shown: Shown, prefix: str, closing: Callable[[], bool] = lambda: False

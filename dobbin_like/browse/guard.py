@@ -1,4 +1,4 @@
-"""Who may ask: only who knows the token, by the name of this machine itself, and for reading.
+"""Who may ask: whoever knows the token, by the name of this machine itself, and for reading.
 
 A page of the web that a user has open could send requests to a server of this machine, and let a
 name of its own mean this machine to read the answers. It does not know the token; the name is not

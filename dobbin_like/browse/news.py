@@ -30,7 +30,7 @@ _ALIVE_SECONDS: Final = 15.0
 """Between two signs of life, by which a connection that is gone is noticed."""
 
 _BATCH: Final = 200
-"""Transactions that a stream sends at once; who is further behind is told that."""
+"""Transactions that a stream sends at once; a browser that is further behind is told so."""
 
 _OBJECTS: Final = 20
 """Of a transaction, whose classes are told."""

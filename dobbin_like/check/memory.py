@@ -40,7 +40,7 @@ class _Walk:
     """The findings of one walk under the locks.
 
     ``leaving``: views that read, and are in no horizon, with their snapshots. A view leaves
-    without the lock; who was leaving in the walk *before*, too, has not left.
+    without the lock; one that was leaving in the walk *before*, too, has not left.
     """
 
     def __init__(self, store: Store, before: _Walk | None) -> None:

@@ -125,11 +125,11 @@ class _Check:
                 nodes.append(oid)
             elif class_number == stream:
                 self._check_stream(oid, stored)
-        for oid, who in self._wanted.items():
+        for oid, where in self._wanted.items():
             # It may have been stored before the first transaction that the storage returns.
             if oid not in self._newest and self._load(oid) is None:
                 found = f"a reference to oid {oid}, which is not stored"
-                report.add(2, who, found, "a stored object")
+                report.add(2, where, found, "a stored object")
         check_trees(report, nodes, self._load, self._reader)
 
     def _check_stream(self, oid: Oid, stored: StoredVersion) -> None:

@@ -112,7 +112,7 @@ class _Commands(click.Group):
             code = super().invoke(ctx)
             if sys.stdout:
                 sys.stdout.flush()
-        except BrokenPipeError:  # Who reads the results has read enough.
+        except BrokenPipeError:  # The reader of the results has read enough.
             read_no_more()
             return 0
         return code

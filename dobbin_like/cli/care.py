@@ -74,9 +74,9 @@ def init(uri: str, *, as_json: bool) -> None:
     """Create the empty log URI.
 
     URI is postgresql://user@host/database?schema=name, or a path, where a file appears with the
-    first commit. Nothing happens if it is there. Programs do the same when they open it; this is
-    for who wants to see that the server can be reached, or lets programs in that are not allowed
-    to create tables.
+    first commit. Nothing happens if it is there. Programs do the same when they open it; use
+    this to see that the server can be reached, or for programs that are not allowed to create
+    tables.
     """
     with storage_at(uri, must_exist=False) as storage:
         facts = {"path": storage.path, "transactions": len(storage)}

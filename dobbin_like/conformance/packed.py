@@ -20,7 +20,7 @@ OLD, NEW, NEWER = (pickle.dumps({"x": number}, 4) for number in range(3))
 
 
 class PackedTests(PairHarness):
-    """A storage that is packed, as those see it who have it open. Skipped if it is none."""
+    """A storage that is packed, as instances see it that have it open. Skipped if it is none."""
 
     def pack(self, storage: Storage) -> None:
         """Pack the data, as another process would; drop all that is not newest. To be given."""

@@ -56,8 +56,8 @@ class PackedStorage(Storage, Protocol):
     def load_dropped(self, oid: Oid, at: Tid) -> StoredVersion | None:
         """Return the version as of *at* of an object that a pack has dropped, if it is kept.
 
-        Nothing led to the object by then, so that no snapshot needs it; who goes on from *at* by
-        itself may take it up again. Raises what reading does.
+        Nothing led to the object by then, so that no snapshot needs it; a storage that goes on
+        from *at* by itself may take it up again. Raises what reading does.
         """
 
     def place_of(self, oid: Oid) -> int:

@@ -41,8 +41,8 @@ class Storage(Protocol):
             storage.release()
 
     If other resources take part in the same transaction and may still refuse it, ``prepare``
-    and ``decide`` take the place of ``append``. Who lets others append while the disk works
-    asks what they have appended and nobody sees yet, and waits if that matters::
+    and ``decide`` take the place of ``append``. A caller that lets others append while the
+    disk works asks what they have appended and nobody sees yet, and waits if that matters::
 
         storage.acquire(settled=False)
         try:
@@ -300,8 +300,8 @@ class Storage(Protocol):
     def settle(self, tid: Tid) -> Transaction | None:
         """Return the transaction *tid* of this holder if it is committed, else None.
 
-        For who was interrupted in append() or decide(). Between acquire() and release(). After
-        None it will not be committed, but by decide().
+        For a caller that was interrupted in append() or decide(). Between acquire() and
+        release(). After None it will not be committed, but by decide().
         """
 
     def confirm(self, transaction: Transaction) -> None:

@@ -103,7 +103,7 @@ class Names(Protocol):
         """How many names a pack has dropped since the storage was opened.
 
         They are still found by their numbers, for older snapshots. What is stored from then on
-        must not have these numbers: who keeps numbers looks them up again when this has changed.
+        must not have these numbers: code that keeps numbers looks them up again when this changes.
         """
 
     def class_name(self, number: int) -> tuple[str, str] | None:

@@ -202,7 +202,7 @@ class HistoryLostError(LogError):
     """What was read from a log is not in it any more: a standby or a backup has taken its place.
 
     Nothing was written. What was committed since is gone; what this process knows is not to be
-    trusted. Also who has not read for 30 days while the log was packed is told so.
+    trusted. A process that has not read for 30 days while the log was packed gets it, too.
     """
 
     path: str

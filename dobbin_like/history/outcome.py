@@ -20,9 +20,9 @@ _LONGEST_PAUSE_SECONDS: Final = 0.01
 def wait(store: Store, tid: int, timeout: float | None = None) -> bool:
     """Wait until this database sees the transaction *tid*, which somebody else has committed.
 
-    For who is told a tid by another thread, process or request (``db.tid`` after a commit), and
-    has to read what was written there. If this thread has changed nothing, its snapshot is one
-    that has it from then on; else the next transaction is. Return False if that was not so within
+    For a program that is told a tid by another thread, process or request (``db.tid`` after a
+    commit), and has to read what was written there. If this thread has changed nothing, its
+    snapshot has that from then on; else the next one has. Return False if it did not come within
     *timeout* seconds; by default, it takes as long as it takes. Errors are those of reading.
 
     Cost: A system call now and then, from every 0.1 ms to every 10 ms.
@@ -61,9 +61,9 @@ def applied_in_time(
 def outcome(store: Store, tid: int) -> bool | None:
     """Return whether the transaction *tid* is committed; None: that is not known yet.
 
-    For who got :class:`~dobbin_like.exc.InDoubtError`, which has the tid. It is known when the
-    log has been repaired, which the next that opens it does, or commits to it, and then something
-    was committed. After True, what it has written is there; after False, it never will be.
+    After an :class:`~dobbin_like.exc.InDoubtError`, which has the tid. It is known when the log
+    was repaired, by the next program that opens it or commits to it, and something was committed
+    since. After True, what it has written is there; after False, it never will be.
 
     PastDroppedError: What there was then was dropped by packing. Other errors are those of
     reading. Cost: That of finding a transaction by its tid.

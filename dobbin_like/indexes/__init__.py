@@ -15,7 +15,7 @@ code of a program makes of the state of the root (``_p_migrate``, a resolved con
 the attribute, and an undo leaves indexes alone: they follow what it does to the objects.
 
 **What is in it.** An entry is a function of the class and the committed state of one object, and
-of nothing else. So who commits an object knows from the states before and after what to take
+of nothing else. So a commit of an object knows from the states before and after what to take
 out and what to put in, whatever has merged, resolved, undone or rolled back the change. An object
 is in the indexes of its class and of its base classes. It is left out if an attribute is missing.
 A value that has no order (a list, NaN) refuses the commit: leaving the object out would be silent.

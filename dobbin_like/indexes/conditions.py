@@ -35,7 +35,7 @@ class Condition:
         self.equal = equal
 
     def __repr__(self) -> str:
-        # Made for who asks: that of an object may read all that it leads to.
+        # Not repr(): that of an object may read all that it leads to.
         inside = ", ".join(map(short, self._values))
         return f"{self._name}({inside})" if self._name else inside
 

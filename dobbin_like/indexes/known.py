@@ -1,4 +1,4 @@
-"""Which attributes the objects of a class have: who asks for another one is told.
+"""Which attributes the objects of a class have, to warn of a search for another one.
 
 The names of the attributes of stored states are in the tables of the storage, so that nothing has
 to be read for it. They are asked only after a search that has found nothing, and has looked at an

@@ -1,8 +1,8 @@
 """What a worker holds: a job that is its own until the lease runs out; and waiting for one.
 
 A claim is a transaction of its own. It holds the commit lock from its beginning, so that it sees
-what the one before has left, and is never in conflict. Who waits asks without the lock whether
-there is anything to claim.
+what the one before has left, and is never in conflict. A worker that waits asks without the lock
+whether there is anything to claim.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@
     claimed ──nack, or its lease runs out──> waiting or ready; after the last attempt ──> dead
 
 ``ready`` has a queue for each priority, whose items merge; ``waiting`` is sorted by the time at
-which a delay or a lease ends. A job is moved by who claims next, under the commit lock: two who
-claim never meet. What else changes a job (its worker, in any transaction) takes its key out of
-``waiting``, so that it is in conflict with one who has found the lease run out.
+which a delay or a lease ends. A job is moved by the next claim, under the commit lock: two claims
+never meet. What else changes a job (its worker, in any transaction) takes its key out of
+``waiting``, so that it is in conflict with a claim that has found the lease run out.
 """
 
 from __future__ import annotations

@@ -34,13 +34,13 @@ _LEASE_SECONDS: Final = 60.0
 class JobQueue(Persistent, Generic[T]):
     """Jobs for workers in many threads and processes. No job is lost, whoever is killed.
 
-    Who puts a job does so in any transaction; the job is there when that commits. A worker claims
-    one for the time of a lease, and acknowledges it with what it has made of it. If the worker
-    dies, or takes longer, another one gets the job. Jobs of higher priority come first, those of
-    the same in the order of the commits. No two of these transactions are in conflict, unless
-    they end the same claim. The queue checks out what it changes.
+    A job may be put in any transaction; it is there when that commits. A worker claims one for
+    the time of a lease, and acknowledges it with what it has made of it. If the worker dies, or
+    takes longer, another one gets the job. Jobs of higher priority come first, those of the same
+    in the order of the commits. No two of these transactions are in conflict, unless they end
+    the same claim. The queue checks out what it changes.
 
-    A lease ends by the clock of who claims: where the clocks of machines differ, or are set,
+    A lease ends by the clock of the worker: where the clocks of machines differ, or are set,
     leases and delays are as much shorter or longer.
 
     ``dead`` has the jobs that have failed *max_attempts* times, by id: a dict, from which those

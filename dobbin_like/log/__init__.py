@@ -1,4 +1,4 @@
-"""The disk tower: one file, its records, its lock, who tails and who mends it.
+"""The disk tower: one file, its records, its lock, how it is followed and mended.
 
 Knows bytes and processes, and no object. The format is described in ``doctests/format.rst``
 and nowhere else. From the ground up:

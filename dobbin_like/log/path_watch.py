@@ -1,6 +1,6 @@
-"""Tells who only reads a log that the path does not lead to it any more.
+"""Tells a program that only reads a log that the path does not lead to it any more.
 
-A commit tells who writes. Who only reads would go on with what was in the file, for ever.
+A program that writes is told by its commit. One that only reads would go on with the old file.
 """
 
 from __future__ import annotations

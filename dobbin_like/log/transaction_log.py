@@ -10,7 +10,7 @@ The life of a commit, and what a kill or a power cut after each step leaves:
 1. ``acquire()``   the kernel gives the lock to the next; nothing was written.
 2. ``append()`` writes the frame behind APPENDED, in one piece, and this is the decision. A
    part of it is no frame: whoever takes the lock next cuts it off. Whole, it is adopted, by the
-   next holder as by a recovery (I2): who is interrupted here has to :meth:`settle` it.
+   next holder as by a recovery (I2): a thread that is interrupted here has to :meth:`settle` it.
 3. It stores APPENDED: the next frame goes behind it, and nothing takes it away any more.
    ``release()``: others append, and know from the log what may be in conflict with them.
 4. ``confirm()`` waits until one of those who wait has synced the file and stored DURABLE:
@@ -20,9 +20,9 @@ The life of a commit, and what a kill or a power cut after each step leaves:
 
 Streams, saved positions and failed transactions are frames of the same chain, and stay.
 
-A log has its parts: who reads it (:mod:`dobbin_like.log.reading.readable`, with the files
+A log has its parts: what reads it (:mod:`dobbin_like.log.reading.readable`, with the files
 that it is read from), what tells of its past (:mod:`dobbin_like.log.reading.history`), and
-who may write (:mod:`dobbin_like.log.writing.writable`).
+what may write (:mod:`dobbin_like.log.writing.writable`).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def _walk(scan: SnapshotScan, start: Oid, progress: Progress | None) -> Iterator
             for oid in reading_ahead(scan.storage, marks.generation()):
                 stored = scan.load(oid)
                 if stored is None:
-                    continue  # A reference that leads nowhere; `check` tells who has it.
+                    continue  # A reference that leads nowhere; `check` tells which object has it.
                 yield scan.object_of(oid, stored)
                 marks.add(scan.references(oid, stored))
                 done += 1

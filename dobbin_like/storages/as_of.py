@@ -96,7 +96,7 @@ class AsOf:
 
     read_only = True
     held = behind = False
-    # Asked for what a pack has dropped, by who goes on from here.
+    # Asked for what a pack has dropped, by a storage that goes on from here.
     _load_dropped: Callable[[Oid, Tid], StoredVersion | None] | None = None
     unseen: Sequence[Transaction] = ()
     tid: Tid
@@ -113,9 +113,9 @@ class AsOf:
         self.next_oid: Oid = base.next_oid
         self._base_tid, self._base_count = applied or (base.tid, base.oid_count)
         if moment is None:
-            # Who goes on from here may take up again what was deleted: a pack drops what nothing
-            # leads to. All of that, where it keeps a file open; on a server, where it would let
-            # no pack of anybody drop anything, what was deleted last.
+            # A storage that goes on from here may take up again what was deleted: a pack drops
+            # what nothing leads to. All of that, where it keeps a file open; on a server, where it
+            # would let no pack of anybody drop anything, what was deleted last.
             self._pin = Pin(base, Tid(max(base.tid - 1, 0)) if is_distant(base) else NO_TID)
             self._take_present(base)
             return

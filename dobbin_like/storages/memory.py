@@ -281,8 +281,8 @@ class OverlayLog(MemoryLog):
 
     A database over it shows what the base has, and takes commits that the base never sees: for
     tests, previews, what-if. Oids, tids, names, history and streams go on from those of the base.
-    The base may be any open storage, also that of a database in use. It stays the caller's, who
-    closes it after the overlay. Each ``OverlayLog(base)`` begins anew.
+    The base may be any open storage, also that of a database in use. It stays the caller's, to
+    be closed after the overlay. Each ``OverlayLog(base)`` begins anew.
 
     What was deleted in the base, an undo in the overlay finds though the base is packed: its file
     of before stays open as long as the overlay is there. A log in PostgreSQL keeps what its last

@@ -1,6 +1,6 @@
 """Threads that take turns: one runs at a time, and at each system call another one may go on.
 
-Who goes on is drawn from a seeded source of random numbers, so that a run can be repeated; or a
+Which one is drawn from a seeded source of random numbers, so that a run can be repeated; or a
 test says it, one task after the other (:meth:`Schedule.advance`). Processes may be killed at any
 call, and threads be stopped for a while. Where all wait for each other, it is told as a fault.
 Read :mod:`dobbin_like.testing.system` next.
@@ -66,7 +66,7 @@ class Task:
             self.result = self._function()
         except Killed:
             pass
-        except BaseException as error:  # noqa: BLE001  handed to who runs the schedule
+        except BaseException as error:  # noqa: BLE001  handed to the caller of the schedule
             self.error = error
 
 

@@ -191,8 +191,8 @@ class DataManager:
             self._do_slow_steps()
         self._refused = False
         if not (self._early and self._storage.held):
-            # With several, all keep the others out, in the same order everywhere: who is overtaken
-            # would take its lock again behind those that it holds.
+            # With several, all keep the others out, in the same order everywhere: one that is
+            # overtaken would take its lock again behind those that it holds.
             settled = self._is_distant and len(participants_of(transaction)) != 1
             try:
                 acquire(self._publisher, settled=settled)
@@ -286,7 +286,7 @@ class DataManager:
             self._hold_if_committed(transaction, error)
 
     def _look_for_conflicts(self) -> None:
-        """Find conflicts of who depends on others and stores nothing: no append finds them."""
+        """Find conflicts of a transaction that stores nothing: no append finds them."""
         self._publisher.catch_up()
         self._conflicts.find(self.view.new_root)
 
@@ -332,7 +332,7 @@ class DataManager:
         try:
             storage.confirm(made)
         finally:
-            # Who waits for what was taken early needs the states that this one has written.
+            # A thread that waits for what was taken early needs what this one has written.
             if self._early:
                 storage.release()
         publisher.if_open(publisher.catch_up_to, made)
@@ -450,7 +450,7 @@ class DataManager:
 def uncommitted_in(transaction: Any) -> UncommittedChangesError | None:
     """Return what tells of changes in *transaction*, of one database; None: there are none.
 
-    Who asks warns of them. They are not told once more when the thread ends.
+    The caller warns of them; no other warning comes when the thread ends.
     """
     for each in participants_of(transaction):
         if isinstance(each, DataManager) and each.pending:

@@ -16,7 +16,7 @@ from dobbin_like.transactions.publisher import Publisher
 opened: dict[Publisher, object] = {}
 """The open databases of this process, by their publishers.
 
-Here for those who fork, and to keep them: a database lives until it is closed, whether the
+For children that are forked, and to keep the databases: each lives until it is closed, whether the
 program holds it or not. Its objects would belong to nothing without it.
 """
 

@@ -4,8 +4,8 @@ A working copy has ordinary lists, dicts and sets, which a program can keep. Aft
 the abort, they belong to nobody: what is changed in them is not stored. That can't be refused, but
 told by the next commit of the thread.
 
-And those of a thread that has ended before it has committed them. They are told by who begins a
-transaction next, or closes the database.
+And those of a thread that has ended before it has committed them. A warning comes when
+another thread begins a transaction, or closes the database.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _is_same_part(part: Any, stored: Any) -> bool:
 
 
 def tell_left(left: deque[Left], path: str) -> None:
-    """Warn, once for all of them, of what those had checked out who are gone. Empties *left*.
+    """Warn, once for all of them, of what threads that are gone had checked out. Empties *left*.
 
     Requires: No lock is held.
     """

@@ -42,7 +42,7 @@ class Publisher:
     before it is appended: else its new objects would be made a second time.
 
     ``waiting`` has what is to be called, once, when something is published. It must not wait nor
-    raise: locks are held. Who is told so looks for what came from elsewhere now and then, too.
+    raise: locks are held. A thread that waits so also looks now and then for what others commit.
     """
 
     def __init__(self, storage: Storage, graph: Graph) -> None:
@@ -258,7 +258,7 @@ class Publisher:
         while self.waiting:
             try:
                 wake = self.waiting.popleft()
-            except IndexError:  # Who waited has gone meanwhile.
+            except IndexError:  # The thread that waited has gone meanwhile.
                 return
             wake()
 

@@ -25,8 +25,8 @@ or it was resolved, so that all it has is what it would have made of that snapsh
 lock is held, so that nobody appends anything meanwhile, and nothing was written. The owner is
 checked out; it may check out whatever it needs. Whatever it raises ends the transaction.
 
-Who has checked out the owner and changed no part, or is exclusive, depends on the whole: then a
-part that others have changed is a conflict, and nothing is done again.
+A transaction that has checked out the owner and changed no part, or is exclusive, depends on the
+whole: then a part that others have changed is a conflict, and nothing is done again.
 
 ``db.undo()`` calls it too, in an ordinary transaction, with the states the other way round: after
 is ``None`` for a part that the transaction to be undone had made.

@@ -101,7 +101,7 @@ class ThreadView:
                 self._shared.retire_view(view)
 
     def note_left(self) -> None:
-        """Note what is checked out, or set as the root, for who begins or closes next.
+        """Note what is checked out, or set as the root, to be told by the next begin or close.
 
         Nobody can commit it any more. From a finalizer, too: in any thread, at any line, with any
         lock held. So it takes no lock, runs no code of others, and warns of nothing.

@@ -33,7 +33,7 @@ from dobbin_like.upkeep.copy import Transfer
 from dobbin_like.upkeep.snapshot import sequence_of, write_beginning
 
 _LOCK_SECONDS: Final = 10.0
-"""How long to wait for another who follows to the same file, before it is told."""
+"""How long to wait for another process that follows to the same file, before it is told."""
 
 
 _OWN: Final = (
@@ -169,7 +169,7 @@ class Follower:
             if progress is not None:
                 progress(len(target) - begin, total)
         self._move_pin()
-        if isinstance(source, TransactionLog):  # Who only reads goes on with a file that is gone.
+        if isinstance(source, TransactionLog):  # One for reading goes on with a file that is gone.
             source.check_path()
         return FollowReport(target.path, len(target), len(target) - begin, target.tid)
 

@@ -78,8 +78,8 @@ class _Following:
         self._away = False  # And that was told.
         self._before: int | None = None  # How many transactions were in the file.
         self._had_all = False  # Once, since then.
-        # Who does not append writes nothing to a log in PostgreSQL. But a reader takes a server
-        # that has lost transactions for a standby that lags behind.
+        # An instance that does not append writes nothing to a log in PostgreSQL. But one for
+        # reading takes a server that has lost transactions for a standby that lags behind.
         self._read_only = not source.startswith(("postgresql:", "postgres:"))
 
     def run(self, interval: float, *, compare: bool) -> None:

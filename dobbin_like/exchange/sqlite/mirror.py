@@ -241,7 +241,7 @@ class Mirror:
         """Apply all that the storage has applied and the file has not; return the transactions.
 
         What can't be followed step by step, because it was packed away, or a class was renamed,
-        is made anew, in one transaction: who reads sees what was there before, or all.
+        is made anew, in one transaction: a reader sees what was there before, or all.
         """
         applied = 0
         while self.tid != self._storage.tid or self._is_packed():
@@ -300,7 +300,7 @@ class Mirror:
         """Return whether the storage has the last transaction, and all that came after it."""
         storage, last = self._storage, self.tid
         if last <= storage.complete_since:
-            # The files that were packed are kept for who follows.
+            # The files that were packed are kept while they are followed.
             is_kept = is_packed(storage) and storage.reaches(last)
             return last == storage.complete_since or is_kept
         there = next(iter(storage.transactions(until=last, newest_first=True)), None)

@@ -6,7 +6,7 @@ checksum of a frame depends on all frames before it, so that one frame that both
 one place says that they have all before it in common.
 
 A copy that is appended to is what it was or what it shall be, at any moment, for readers
-and for the next who writes to it: the first bytes of what is new are written last, and
+and for the next process that writes to it: the first bytes of what is new are written last, and
 without them no frame behind is one.
 Knows no object.
 """
@@ -98,7 +98,7 @@ class LogCopy:
     def place_in(self, original: OriginalLog) -> LogPlace | None:
         """Return the end of what both logs have, if this one has no transaction behind it.
 
-        What may be behind it are positions, saved by somebody who has looked at the copy.
+        What may be behind it are positions, saved by a process that has looked at the copy.
         IntegrityError: The last frame of this log is damaged.
         """
         page = self.page

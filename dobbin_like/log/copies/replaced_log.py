@@ -94,7 +94,7 @@ class ReplacedLog:
         return True
 
     def _settle(self) -> None:
-        """Give their answer to those who wait for the disk: nobody appends any more."""
+        """Give their answer to the threads that wait for the disk: nobody appends any more."""
         words = self._file.words
         if words is not None:
             # If that fails, they are in doubt.

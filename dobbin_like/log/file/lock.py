@@ -201,7 +201,7 @@ class CommitLock:
             mutex._release_save()  # type: ignore[attr-defined]  # noqa: SLF001
 
     def let_others(self, until: Callable[[], bool], seconds: float) -> None:
-        """Let those have the lock who wait for it: until something is so, or for some time.
+        """Let those that wait for the lock have it: until something is so, or for some time.
 
         The owner has it again afterwards; nobody else of this instance has it meanwhile.
         """
@@ -218,7 +218,7 @@ class CommitLock:
     def kept_free(self) -> threading.RLock:
         """For a ``with``: it keeps the threads of this instance from taking the lock.
 
-        For who takes other locks of the open file, which would be locks of all these threads.
+        For taking other locks of the open file, which would be locks of all these threads.
         """
         return self._mutex
 
@@ -332,7 +332,7 @@ class CommitLock:
         from dobbin_like.log.file import lock_table
 
         try:
-            # Who may write holds another lock of the file.
+            # An instance that may write holds another lock of the file.
             file = lock_table.locks_of_descriptor(self._fd)[0].file
         except (OSError, IndexError):
             return "another process holds it"

@@ -21,7 +21,7 @@ _LINE: Final = re.compile(
 
 
 class FileLock(NamedTuple):
-    """One lock of a file, or somebody who waits for it."""
+    """One lock of a file, or one that is waited for."""
 
     waits: bool
     kind: str  # FLOCK; OFDLCK: of a range, of an open file.
@@ -58,7 +58,7 @@ def process_with(fd: int, start: int) -> int | None:
 
     None: there is none, or it is not shown.
     """
-    # By their names: to ask for the file itself may wait for the disk, as who asks does.
+    # By their names: a call on the file itself may have to wait for the disk.
     try:
         name = os.readlink(f"/proc/self/fd/{fd}")
     except OSError:

@@ -57,9 +57,9 @@ class LogFile:
     Guarded by ``_opening``: descriptor, page and words. They are set once, the words
     last, and are cleared by close(): readers look at the words first and need no lock.
     ``joined``: this instance counts among those that may write to it. ``sync_turn`` is
-    :mod:`dobbin_like.log.writing.syncing`'s, and ``is_syncing``: who has that syncs, or waits for
-    it. ``follows``: a log that follows another may be written to, and what is created here is one;
-    else it may be read only.
+    :mod:`dobbin_like.log.writing.syncing`'s, and ``is_syncing``: the thread that has it syncs, or
+    waits for that. ``follows``: a log that follows another may be written to, and what is created
+    here is one; else it may be read only.
     """
 
     def __init__(self, path: str, *, read_only: bool, follows: bool = False) -> None:
@@ -75,7 +75,7 @@ class LogFile:
         # Whether the number of the descriptor is another's by now, as this one was closed: a lock
         # or an unlock by it would be one of that other file.
         self.is_given_away: bool = False
-        # For the holder of the lock, who asks slowly until get_ready() was called.
+        # For the holder of the lock, which asks slowly until get_ready() was called.
         self.status: Callable[[], Status] = partial(status_of, path)
         self.is_ready: bool = False
         self._opening = reentrant_lock()
@@ -288,8 +288,8 @@ class LogFile:
     def _close_descriptor(self) -> None:
         fd = getattr(self, "fd", _NO_FILE)
         if fd != _NO_FILE and self._is_descriptor(fd):
-            # First: who gets the number, as soon as it is free, must not mark what is opened here
-            # again.
+            # First: a thread that gets the number, once it is free, must not mark what is opened
+            # here again.
             _owners.pop(fd, None)
             # Without a call: an interrupt comes before both, to be repeated, or after both.
             self.is_given_away = True

@@ -50,9 +50,9 @@ if hasattr(os, "register_at_fork"):
 class NewFile:
     """The file that is to be at *path*; a context manager. One thread.
 
-    Left without :meth:`put`, it is gone. It is locked as long as it is written, so that
-    two who write to one path do not mix their bytes. It has the owner and the permissions of the
-    file that is at *path*.
+    Left without :meth:`put`, it is gone. It is locked as long as it is written, so that two
+    processes that write to one path do not mix their bytes. It has the owner and the permissions
+    of the file that is at *path*.
 
     Args:
         mode: Its permissions if there is none.
@@ -199,7 +199,7 @@ class NewFile:
                 self._file.close()
 
     def __del__(self) -> None:
-        # Of one who was interrupted in closing it. Not in a child: the parent may be writing it.
+        # A thread was interrupted in closing it. Not in a child: the parent may be writing it.
         if self._file is not None and self._pid == os.getpid():
             with contextlib.suppress(OSError):
                 self._drop()
@@ -217,7 +217,7 @@ class PackFile(NewFile):
         self.path: str = self._place + PACKED
 
     def _open(self) -> bool:
-        # Who opens the log locks such a file for a moment, to see whether it is a stale one.
+        # To open the log locks such a file for a moment, to see whether it is a stale one.
         for _ in range(_LOOKS):
             with contextlib.suppress(CopyError):
                 return super()._open()
@@ -291,7 +291,7 @@ def remove_left(path: str, status: os.stat_result) -> None:
 def _unlink_left(written: str, status: os.stat_result) -> None:
     fd = open_file(written, os.O_RDONLY)
     try:
-        for _ in range(_LOOKS):  # Who commits has it locked for a moment.
+        for _ in range(_LOOKS):  # A commit has it locked for a moment.
             if try_lock(fd, written):
                 if _leads_to(written, status):
                     os.unlink(written)

@@ -1,4 +1,4 @@
-"""Locks of single bytes far behind the end of a log: who syncs, who is there, who opens.
+"""Locks of single bytes far behind the end of a log: of the instance that syncs, opens, is there.
 
 They are locks of the open file, as the commit lock is: two instances in one process exclude
 each other, and the kernel takes them from a process that dies. Unlike it they can be asked

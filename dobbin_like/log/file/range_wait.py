@@ -1,7 +1,7 @@
 """Waiting for a lock of a single byte, which is told if it takes long.
 
-Who has one may stand still: it was stopped, or its disk does not answer. Then everybody waits;
-but who has a limit looks on whether it is free.
+The process that has one may stand still: it was stopped, or its disk does not answer. Then all
+others wait; one with a limit looks now and then whether the lock is free.
 Read :mod:`.range_lock` first.
 """
 

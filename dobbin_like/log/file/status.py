@@ -42,7 +42,7 @@ def status_reader(path: str) -> Callable[[], Status] | None:
     if getattr(spec, "_initializing", False):
         return None
     try:
-        # Late: it takes some milliseconds to import, and who only reads never asks.
+        # Late: it takes some milliseconds to import, and a process that only reads never asks.
         import ctypes
 
         statx = ctypes.CDLL(None).statx

@@ -34,7 +34,7 @@ _pread: Final = os.pread
 
 
 class Words:
-    """The words of one log. Any thread may read; who may store what is told with the words."""
+    """The words of one log. Any thread may read; beside each word is said which may store it."""
 
     def __init__(self, fd: int, path: str) -> None:
         self._fd = fd

@@ -95,7 +95,7 @@ _unpack_transaction: Final = TRANSACTION.unpack_from
 _unpack_long: Final = LONG.unpack_from
 
 unpack_entry: Final = ENTRY.unpack_from
-"""Return the fields of an EntryHead, of bytes and a place in them: for who reads many."""
+"""Return the fields of an EntryHead, of bytes and a place in them: for reading many."""
 
 
 class FrameHead(NamedTuple):

@@ -1,7 +1,7 @@
 """Saved positions to bytes and back: a head that opening reads, and slots in blocks.
 
 Each block of slots has a checksum of its own in the head, so that it can be read when one of
-its objects is: who opens a log of many objects reads of most of them nothing.
+its objects is: of most objects of a large log, opening it reads nothing.
 The layout is described in ``doctests/format.rst``.
 """
 

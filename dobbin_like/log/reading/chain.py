@@ -56,7 +56,7 @@ def certain_transactions(
 ) -> Iterator[tuple[list[LoggedTransaction], LogPlace]]:
     """Yield the transactions of certain_frames(): some, or none, and the place after them.
 
-    For who wants nothing else of the frames: many at once cost less.
+    For callers that want nothing else of the frames: many at once cost less.
     """
     while tail.end < limit:
         run, tail = read_run(buffer, tail, limit)

@@ -29,7 +29,7 @@ class Generations:
         self.past: tuple[Applied, ...] = ()
         self._dropped: list[Applied] = []  # On their way to be closed, by a thread.
         self._pins: dict[object, Tid] = {}
-        # Held by who looks for pins and drops, and by who pins: what is there then stays.
+        # Held while pins are looked for and files dropped, and while one is pinned.
         self._turn = reentrant_lock()
 
     def close(self) -> None:

@@ -31,8 +31,8 @@ class Applied:
     are as long as there is no news. ``limit`` is where the positions end:
     ahead of ``tail`` while a transaction is being applied. ``file``, ``loader`` and
     ``streams`` are set once, when the file is there. ``complete_since`` is the tid since
-    which the file has every version. ``turn`` is held by who applies, and by who needs
-    positions and names as of one place.
+    which the file has every version. ``turn`` is held while transactions are applied, and
+    while positions and names are needed as of one place.
     """
 
     def __init__(self, file: LogFile, page_checksum: int = 0) -> None:

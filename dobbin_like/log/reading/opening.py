@@ -107,7 +107,7 @@ def _load_saved(applied: Applied, words: Words, until: Tid | None) -> None:
         return
     # What is not certain to be there has to be read frame by frame.
     certain = min(words.find(DURABLE) or 0, os.fstat(applied.file.fd).st_size)
-    # Weakly: who has the last reference to what is applied of a file that was replaced closes it.
+    # Weakly: a file that was replaced is closed with the last reference to what is applied of it.
     lost = weakref.WeakMethod(applied.count_unsaved)
     saved = load_saved(applied.file, page.checksum, offset, certain, lost)
     if saved is not None and (until is None or saved[2].tid <= until):

@@ -116,7 +116,7 @@ class ReadableLog:
 
         Cost: One system call.
         """
-        # Held: if another thread follows to a packed log, who lets go of the file last closes it.
+        # Held: if another thread follows to a packed log, the file closes with its last reference.
         applied = self.applied
         words = applied.file.words
         if words is not None and applied.loader is not None:
@@ -249,7 +249,7 @@ class ReadableLog:
             raise
 
     def stream(self, key: int) -> tuple[StreamReader, int]:
-        """Return who reads a stream, and its offset.
+        """Return what reads a stream, and its offset.
 
         Raises:
             StreamMovedError: The log was packed; the object of the stream has another key.

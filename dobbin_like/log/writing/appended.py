@@ -124,7 +124,7 @@ class Appended:
             block = words.all()
             said = decode_words(block)
         if said.state != USUAL:
-            # REPLACED: the path leads here, so that who wanted to replace this file has died.
+            # REPLACED: the path leads here, so the process that was to replace this file has died.
             if said.state != REPLACED:
                 disk.sync_directory(self.file.path)
             words.put(STATE, USUAL)

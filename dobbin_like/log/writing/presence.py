@@ -1,6 +1,6 @@
-"""Who opens a log for writing: alone, it recovers; with others, it joins them.
+"""Opening a log for writing: an instance that is alone recovers it; else it joins the others.
 
-Those that may write are told by the lock WRITER, which they share. Who gets it exclusively
+Those that may write are told by the lock WRITER, which they share. One that gets it exclusively
 is alone, and nobody can know what happened to the machine since somebody was there: so it
 recovers. It does that under OPENING: of two that wait for one that died in recovery, one is
 alone. Readers hold nothing: that one is there must not make a writer skip recovery.

@@ -2,7 +2,7 @@
 
 The commit lock is not held meanwhile. Whoever waits becomes the leader when the one before is
 through: it reads APPENDED, syncs the file and stores DURABLE, and that covers all that was
-appended until then, by whichever thread and process. Most of those who waited find themselves
+appended until then, by whichever thread and process. Most of those that waited find themselves
 covered when it is their turn.
 
 A sync that fails says so once, to one of them, and the next one may succeed though pages were

@@ -56,7 +56,7 @@ class WritableLog:
 
     Args:
         sync: Whether what is written is on stable storage before it is visible.
-        lock_timeout: Seconds to wait for the commit lock, and for those who sync before anything
+        lock_timeout: Seconds to wait for the commit lock, and for those that sync before anything
             is appended; None: as long as it takes.
     """
 
@@ -200,9 +200,9 @@ class WritableLog:
             self.queue.make_durable(self.log.file, end, self.writer.appended.failures)
 
     def wait_for_syncs(self, end: int) -> None:
-        """Wait for who syncs what is before *end*, for as long as for the commit lock.
+        """Wait until what is before *end* is synced, for as long as for the commit lock.
 
-        Before anything is appended: who has appended has no limit, and would not know what has
+        Before anything is appended. After that there is no limit: nobody would know what has
         become of it. Raises LockTimeout, OSError.
         """
         timeout = self.lock_timeout

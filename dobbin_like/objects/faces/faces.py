@@ -1,7 +1,7 @@
 """The faces of a persistent object: classes generated beside the user's class.
 
-The instance never changes; what changes is its class, and with it who answers when an attribute
-is asked for:
+The instance never changes; what changes is its class, and with it what answers when an
+attribute is asked for:
 
 * **plain**: the user's class itself. Reading runs no code of ours (I6).
 * **open**: attributes may be set, in the constructor.
@@ -188,7 +188,7 @@ class Faces:
 
 
 class Guarded:
-    """An attribute of masked objects, for who reads or sets it past their class."""
+    """An attribute of masked objects, for code that reads or sets it past their class."""
 
     __slots__ = ("_name",)
 
@@ -218,8 +218,8 @@ TOPS: dict[str, dict[str, Any]] = {}
 def _generated(meta: Any) -> Any:
     """Return the metaclass of the generated faces of classes that *meta* has made.
 
-    ``isinstance(other, type(obj))`` has to hold, whatever faces the two have. To who looks into
-    ``type(obj)``, or derives from it, it has to be the user's class.
+    ``isinstance(other, type(obj))`` has to hold, whatever faces the two have. A program that
+    looks into ``type(obj)``, or derives from it, has to find the user's class.
     """
 
     class Generated(meta):  # type: ignore[misc]

@@ -97,7 +97,7 @@ class View:
 
 
 class Left(NamedTuple):
-    """What somebody who is gone had checked out: the first object, which may be gone as well.
+    """What a thread or task that has ended had checked out: the first object, which may be gone.
 
     ``what``: "checked out", or that it was set as the root.
     """

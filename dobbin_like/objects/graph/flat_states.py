@@ -123,7 +123,7 @@ class FlatStates:
         if type(stored) is not SharedList or stored._p_together:
             return None, None
         known = getattr(stored, "_p_references", None)
-        # It can't have changed, nor can who is in it: only the number of their class.
+        # It can't have changed, nor what is in it: only the number of the class.
         if known and not gathered.packed and known[1] == self._number_of(stored[0]):
             return stored, known
         return stored, self._items(gathered, stored)

@@ -1,4 +1,4 @@
-"""Masks: who wears one because a snapshot sees an older version, and until when.
+"""Masks: which objects wear one, as a snapshot sees an older version, and until when.
 
 A masked object has a class that asks, at each touch, which version the reading thread sees.
 It is masked exactly while a thread needs another state than the newest. Everything here is done

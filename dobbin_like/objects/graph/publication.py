@@ -78,7 +78,7 @@ class SharedState:
         self._look_at = 0.0  # By the clock: when to look for idle threads again.
         # Filled by finalizers, which must not wait for a lock.
         self._retired: deque[View] = deque()
-        # To be told by who holds no lock, and when: a program may let thread after thread end so.
+        # What to warn of when no lock is held, and when: thread after thread may end so.
         self.left: deque[Left] = deque(maxlen=_MOST_LEFT)
         self.tell_left_at: float = 0.0
 
@@ -116,10 +116,10 @@ class SharedState:
                 self.masks.take_off_due(self.tid)
 
     def end_view(self, view: View) -> None:
-        # Without the lock, which would cost as much as all the rest. Who publishes meanwhile may
-        # put masks on for a view that has just left. It notes them before it looks whether they
-        # are due, and this looks for such notes after the view has left: one of the two takes
-        # them off.
+        # Without the lock, which would cost as much as all the rest. A thread that publishes
+        # meanwhile may put masks on for a view that has just left. It notes them before it looks
+        # whether they are due, and this looks for such notes after the view has left: one of the
+        # two takes them off.
         self.horizon.snapshots.pop(view, None)
         if view.working or view.kept or self.masked.turns:
             with self.lock:

@@ -59,7 +59,7 @@ def _is_lost(key: Any) -> bool:
     try:
         loaded = deep_copy(key)
         return loaded is not key and not (hash(loaded) == hash(key) and bool(loaded == key))
-    except Exception:  # noqa: BLE001  of the class, which tells it to who looks for the key
+    except Exception:  # noqa: BLE001  of the class, which is raised again where the key is used
         return False
 
 

@@ -4,11 +4,11 @@ It has all versions up to one transaction of the log, whose position and id it k
 opens the log compares these with the server, and appends what came since; after that, nothing is
 written.
 Nothing in it is more than a copy: what does not fit is not used, and the file is made anew. So
-nothing is synced, and who is killed while it writes leaves what the next one cuts off.
+nothing is synced, and a process that is killed while it writes leaves what the next one cuts off.
 
 The file is a header and blocks, each with a table and the states. A block that has the position of
 the log ends what is complete; what follows the last of those does not count. The table of a block
-and each state have checksums. Who appends has a lock, which is not waited for. Others may read
+and each state have checksums. To append takes a lock, which is not waited for. Others may read
 meanwhile: complete blocks never change, and a file that is not right any more is replaced.
 """
 
@@ -116,7 +116,7 @@ class Cache:
         self._lock()
         found = os.pread(self._fd, _START, 0) if is_file else b""
         if found != self._head:
-            # Who made it may have been killed.
+            # The process that made it may have been killed.
             if not is_file or not _MAGIC.startswith(found[: len(_MAGIC)]):
                 raise NotALogError(self.path, "it is not a cache; give another path for that")
             if self.writable:
@@ -174,7 +174,7 @@ class Cache:
         return os.path.realpath(self.path)
 
     def _remove_left(self) -> None:
-        """Remove what _replace() has left that was killed. Only who has the lock replaces."""
+        """Remove what a killed process has left in _replace(). Requires the lock, as that does."""
         place = Path(self._place)
         left = re.compile(rf"{re.escape(place.name)}\.[a-z0-9_]{{8}}{re.escape(_NEW)}")
         with contextlib.suppress(OSError):
@@ -287,7 +287,7 @@ class Cache:
         return PostgresVersion(tid, newest.numbers[oid], data)
 
     def _give_up(self, oid: Oid, reason: str) -> None:
-        """Use it no more; who opens the log next makes another one."""
+        """Use it no more; the next process that opens the log makes another one."""
         if self._usable:  # Not closed meanwhile.
             self._usable = False
             _logger.warning("%s is not used any more, oid %d: %s", self.path, oid, reason)

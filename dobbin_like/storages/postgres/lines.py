@@ -179,7 +179,7 @@ class Lines:
         self._conninfo = make_conninfo(dsn, **(_DEFAULTS | given))
         places = {key: given.get(key) or "" for key in ("host", "port", "dbname")}
         self.path: str = "postgresql://{host}:{port}/{dbname}".format_map(places) + f"#{schema}"
-        self.patience_seconds: float = 0.0  # Who opens a log is told at once.
+        self.patience_seconds: float = 0.0  # Opening a log fails at once.
         self.greet: Callable[[Line], None] | None = None
         self._answer_seconds = answer_seconds
         self._threshold = 5 if prepare else None

@@ -67,7 +67,7 @@ class PostgresLog(ReadablePostgres):
             ``target_session_attrs=read-write``.
         schema: Of the tables.
         create: Create both if they are not there.
-        lock_timeout: Seconds to wait for others who commit; None: as long as it takes.
+        lock_timeout: Seconds to wait for others that commit; None: as long as it takes.
         read_only: Never write. The server may then be a standby.
         patience: Seconds to go on trying while the server can't be reached, and to wait for one
             answer.

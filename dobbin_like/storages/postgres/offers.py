@@ -1,7 +1,7 @@
 """Transactions that are put at the end of a log in PostgreSQL, and what has become of them.
 
 A commit is one row: *this transaction behind that one, if that one is the last*. The key of the
-table decides between two who try. The row has an id that no other has, chosen before the first
+table decides between two that try. The row has an id that no other has, chosen before the first
 attempt; so an attempt whose answer was lost is found out: it is made again, or another one is made
 in its place, and whatever stands there then stands there for good. Several, each behind the one
 before, are put together in one transaction of the server: it is decided by the first of them.

@@ -50,7 +50,7 @@ from dobbin_like.storages.postgres.tables import (
 from dobbin_like.storages.postgres.wire import exchange
 
 _PAGE: Final = 1000
-"""Transactions that are read at once by who reads the past."""
+"""Transactions that are read at once when the past is read."""
 
 _OBJECTS: Final = 100
 """Objects of a transaction that are read at once."""
@@ -67,7 +67,7 @@ _ALSO_CREATED: Final = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.InternalError,  # "tuple concurrently updated"
 )
-"""What one of two gets who create the same tables at the same moment."""
+"""What one of two connections gets that create the same tables at the same moment."""
 
 
 def news_in(

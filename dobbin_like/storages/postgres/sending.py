@@ -51,8 +51,8 @@ class Parcel:
 class Sender:
     """Sends what the threads of one instance append. Any thread.
 
-    ``_turn`` is held by who sends, or finds out what has become of what was sent: also if the one
-    that has sent it was interrupted, for whatever is ``SENT`` when it is taken is not being sent.
+    ``_turn`` is held to send, and to find out what has become of what was sent: also if the thread
+    that sent it was interrupted, for whatever is ``SENT`` when it is taken is not being sent.
     ``_mutex`` is held for moments only, and guards the lists.
     """
 
@@ -98,7 +98,7 @@ class Sender:
         with self._turn:
             while parcel.state == QUEUED:
                 self._send(self._next(), patience_seconds)
-            if parcel.state == SENT and not parcel.reason:  # Who has sent it was interrupted.
+            if parcel.state == SENT and not parcel.reason:  # Its sender was interrupted.
                 self._find_out(parcel.together, "", patience_seconds)
         return self._result(parcel)
 
@@ -174,7 +174,7 @@ class Sender:
                 self._find_out(together, reason_of(error), patience_seconds)
             else:
                 passing = len(together) > 1 or error.sqlstate in ("40001", "40P01")
-                # Who is refused finds out alone.
+                # One that is refused finds out alone.
                 self._decide(together, [], "" if passing else reason_of(error))
         except BaseException:
             discard(line)

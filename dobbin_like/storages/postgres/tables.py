@@ -4,8 +4,8 @@
 number. Each knows the id of the one before it (``prev``), so that a reader notices when the log is
 not the one that it has read. The row at position 0 stands for the empty log; its id is that of the
 log. ``version`` has the states of objects, ``stream`` the bytes of streams in pieces. ``meta`` has
-one row, which who commits locks; nothing depends on that, as the key of ``log`` decides.
-``barrier`` is written by who wants to know that what came before is as durable as a commit is.
+one row, which a commit locks; nothing depends on that, as the key of ``log`` decides. To write
+``barrier`` tells an instance that what came before is as durable as a commit is.
 
 A pack deletes rows of ``version`` and ``stream``, and tells so by rows of its own in ``log``: each
 row knows since when the past is whole (``since``) and how often the log was packed
@@ -37,7 +37,7 @@ CHUNK_SIZE: Final = 1 << 20
 DROPPED: Final = -1
 """In place of the number of a version: there is none, a pack has dropped the object."""
 
-# Those who create them at the same time wait for each other, where there are such locks; else
+# Those that create them at the same time wait for each other, where there are such locks; else
 # they would find each other by a deadlock.
 _CREATE: Final = """
 select pg_advisory_xact_lock(7214001);
@@ -201,7 +201,7 @@ _STATEMENTS: Final = {
         "cross join unnest(l.dropped) o(oid) where l.pos > %(after)s and l.pos <= %(until)s"
     ),
     "since": f"select {SINCE_NOW}",
-    # One round trip: who finds the row of meta locked, or another transaction there, does nothing.
+    # One round trip: if the row of meta is locked, or another transaction there, nothing is done.
     "append": _IN_TURN + _MANY.replace("{turn}", ", turn"),
     "append_one": _IN_TURN + _ONE.replace("{turn}", ", turn"),
     "put_more": (
@@ -210,7 +210,7 @@ _STATEMENTS: Final = {
     ),
     "append_in_turn": "with " + _MANY.replace("{turn}", ""),
     "append_one_in_turn": "with " + _ONE.replace("{turn}", ""),
-    # In one message, so that who waits for the turn is told what came before it as well.
+    # In one message: a process that waits for the turn is told what came before it as well.
     "turn": (
         "begin isolation level read committed; set local lock_timeout = {wait}; "
         "set local idle_in_transaction_session_timeout = {keep}; "
@@ -280,8 +280,8 @@ class Statements:
     def turn(self, wait_seconds: float, keep_seconds: float, since: int) -> str:
         """Return what begins a transaction, locks ``meta``, and reads from position *since* on.
 
-        The server ends the transaction of who has done nothing for *keep_seconds*: a machine that
-        is gone must not keep the others out.
+        The server ends it if nothing was done in it for *keep_seconds*: a machine that is gone
+        must not keep the others out.
         """
         text = self._texts["turn"].replace("%%", "%")
         for name, seconds in (("{wait}", wait_seconds), ("{keep}", keep_seconds)):

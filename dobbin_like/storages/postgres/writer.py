@@ -9,7 +9,7 @@
 3. ``prepare()`` does it in a transaction of the server, which others wait for; ``decide()`` is the
    commit of that.
 
-Streams are written before; who is killed then leaves them behind.
+Streams are written before; a process that is killed then leaves them behind.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Writer:
         head: What is applied. Others may apply more before it appends: what it follows then is
             not what it has looked at, and it is overtaken.
         existing: What this process knows of which objects there are.
-        lock_timeout: Seconds to wait for others who commit; None: as long as it takes.
+        lock_timeout: Seconds to wait for others that commit; None: as long as it takes.
         answer_seconds: How long the server lets a transaction wait for its next statement.
     """
 
@@ -340,7 +340,7 @@ class Writer:
         self._outcome = _APPENDED
 
     def _overtaken(self, offer: Offer) -> Error:
-        """Return the error for who does not follow the last transaction; nothing was written."""
+        """Return the error for an offer that does not follow the last transaction."""
         self._outcome, self._offer = "", None
         if self.has_turn:  # Nobody has come between: it was behind before.
             return NotHeldError(self._path, "append()", "all news applied")

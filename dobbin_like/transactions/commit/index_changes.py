@@ -27,7 +27,7 @@ def get_ready(graph: Graph) -> None:
 
 
 def keeper_of(graph: Graph, view: View) -> Keeper:
-    """Return who keeps the indexes of *graph*, for a commit of *view*."""
+    """Return what keeps the indexes of *graph*, for a commit of *view*."""
     from dobbin_like.indexes.kept.keeper import Keeper
 
     keeper: Keeper = graph.keeper or Keeper(graph)

@@ -143,7 +143,8 @@ class Joining:
         own = self._thread.transaction_manager()
         if view.between:
             refuse_in_request_of_other(path, own)
-            with self._publisher.graph.shared.lock:  # Who lets it lapse just now has done so then.
+            # A thread that lets it lapse just now has done so then.
+            with self._publisher.graph.shared.lock:
                 view.between = False
         if view.lapsed is not None:
             self._publisher.resume(view)

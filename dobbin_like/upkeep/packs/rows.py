@@ -6,7 +6,7 @@ object that a later transaction has stored. The steps, while others commit:
 1. **Mark** what can be reached as of the cut, the last transaction up to the tid that is kept, and
    what later transactions refer to.
 2. **Announce** which objects are left: in turn, so that nobody appends, and after another look at
-   what was appended meanwhile. Who commits next knows of it.
+   what was appended meanwhile. The next commit knows of it.
 3. **Delete** these, and versions that no snapshot since the cut sees, then streams, then what the
    log says of transactions of which nothing is left. Nobody waits for that.
 
@@ -324,7 +324,7 @@ class _Pack:
             versions, size = versions + more[0], size + more[1]
             self.told.reach(2 * self._objects + first)
         # Not those that were found before: an object may have been taken up since, with its
-        # stream. From now on, who takes one up that was dropped copies the stream.
+        # stream. From now on, a commit that takes one up copies the stream.
         streams = self._unused_streams()
         for start in range(0, len(streams), _STREAMS_AT_ONCE):
             size += packing.drop_streams(streams[start : start + _STREAMS_AT_ONCE])

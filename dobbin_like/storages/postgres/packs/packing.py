@@ -5,12 +5,12 @@ What is dropped is decided elsewhere. The order makes it safe, also if it ends a
 1. :meth:`Packing.announce` appends a row to the log, in turn, as a commit does. From then on the
    past is told to be whole only since the *cut*, the last transaction up to the tid that is kept,
    and the objects that the row names are not there any more: a commit follows the newest row, and
-   whoever commits behind it knows what is gone. All at once: who takes up one of them may take up
-   what that refers to.
+   whoever commits behind it knows what is gone. All at once: a commit that takes up one of them
+   may take up what that refers to.
 2. :meth:`Packing.drop_objects` deletes them, and :meth:`Packing.drop_versions` the versions that
    no snapshot since the cut sees. Only whole objects, or the oldest versions of one: whoever finds
    a version has found the right one. Until all objects are deleted, the row says that it is
-   ``due``, so that who opens the log meanwhile knows of them, too.
+   ``due``, so that a process that opens the log meanwhile knows of them, too.
 3. :meth:`Packing.drop_streams` and :meth:`Packing.thin_out` take away what nothing refers to
    any more.
 
@@ -89,7 +89,7 @@ class Packing:
         lines: Of its own: answers take longer here. They are closed by close().
         head: What is applied, or anything before: the log has to go on from there.
         pins: Those of the instance, of which the server may not know.
-        lock_timeout: Seconds to wait for others who commit; None: as long as it takes.
+        lock_timeout: Seconds to wait for others that commit; None: as long as it takes.
     """
 
     def __init__(
@@ -365,7 +365,7 @@ class Packing:
         return int(self._one("thin_out", wanted)[0])
 
     def forget(self) -> None:
-        """Delete rows that nobody has applied last for long, and pins of who was killed."""
+        """Delete rows that nobody has applied last for long, and pins of killed processes."""
         limit = now() - _KEPT_MICROSECONDS
         for name, parameters in (("forget", (limit,)), ("forget_pins", ())):
             text = self._texts[name]
