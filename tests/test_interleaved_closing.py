@@ -26,7 +26,7 @@ OWN_IS_DECIDED = (
 )
 """Where one of the database itself is about to be appended, and where it is."""
 
-PACKING = "dobbin_like.upkeep.pack", "_carry", 0
+PACKING = "dobbin_like.upkeep.pack", "_copy", 0
 """Where a pack has begun that nothing keeps from its end."""
 
 LOOKING = "dobbin_like.objects.faces.working_copy", "containers_of", 0

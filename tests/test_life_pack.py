@@ -372,7 +372,7 @@ def test_what_a_later_delta_changes_out_of_reach_is_kept(
         assert is_delta(database, collection)
         database.pack(keep)
     else:
-        catch_up = pack_copy.Carry.catch_up
+        catch_up = pack_copy.PackCopy.catch_up
 
         def change_first(self: Any) -> None:
             if "late" not in collection:
@@ -380,7 +380,7 @@ def test_what_a_later_delta_changes_out_of_reach_is_kept(
                 assert is_delta(database, collection)
             catch_up(self)
 
-        monkeypatch.setattr(pack_copy.Carry, "catch_up", change_first)
+        monkeypatch.setattr(pack_copy.PackCopy, "catch_up", change_first)
         database.pack()
     check_log(path).raise_if_bad()
 
@@ -1031,7 +1031,7 @@ def test_what_is_taken_up_from_out_of_reach_meanwhile_is_kept(database, root, ag
     change(root, others=list(lost))
     change(root, others=[])
     attempts = 0
-    catch_up = pack_copy.Carry.catch_up
+    catch_up = pack_copy.PackCopy.catch_up
 
     def taken_up(self: Any) -> None:
         nonlocal attempts
@@ -1042,7 +1042,7 @@ def test_what_is_taken_up_from_out_of_reach_meanwhile_is_kept(database, root, ag
         attempts += 1
         catch_up(self)
 
-    monkeypatch.setattr(pack_copy.Carry, "catch_up", taken_up)
+    monkeypatch.setattr(pack_copy.PackCopy, "catch_up", taken_up)
 
     assert database.pack().packed
 

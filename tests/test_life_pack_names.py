@@ -326,7 +326,7 @@ def test_a_name_that_is_used_again_meanwhile_is_kept(
         put(root, name, made(Secret, **{name: 2}))
     remove(root, *names)
     attempts = 0
-    catch_up = pack_copy.Carry.catch_up
+    catch_up = pack_copy.PackCopy.catch_up
 
     def used_again(self: Any) -> None:
         nonlocal attempts
@@ -335,7 +335,7 @@ def test_a_name_that_is_used_again_meanwhile_is_kept(
         attempts += 1
         catch_up(self)
 
-    monkeypatch.setattr(pack_copy.Carry, "catch_up", used_again)
+    monkeypatch.setattr(pack_copy.PackCopy, "catch_up", used_again)
     assert database.pack().packed
 
     assert attempts == (5 if again_and_again else 2)
@@ -349,7 +349,7 @@ def test_a_shape_that_is_new_meanwhile_finds_its_class(
 ) -> None:
     put(root, "goes", made(Secret, salary=2))
     remove(root, "goes")
-    catch_up = pack_copy.Carry.catch_up
+    catch_up = pack_copy.PackCopy.catch_up
 
     def used_again(self: Any) -> None:
         put(root, "nothing", [])
@@ -357,7 +357,7 @@ def test_a_shape_that_is_new_meanwhile_finds_its_class(
             put(root, "comes", made(Secret, wage=3))
         catch_up(self)
 
-    monkeypatch.setattr(pack_copy.Carry, "catch_up", used_again)
+    monkeypatch.setattr(pack_copy.PackCopy, "catch_up", used_again)
     assert database.pack().packed
 
     assert b"salary" not in path.read_bytes()

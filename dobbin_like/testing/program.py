@@ -25,7 +25,7 @@ from dobbin_like.testing.faults import FoundFault
 from dobbin_like.testing.instance import PATH, Instance, Shared
 from dobbin_like.testing.model import Model, body
 from dobbin_like.testing.system import Process
-from dobbin_like.upkeep.pack_copy import Carry
+from dobbin_like.upkeep.pack_copy import PackCopy
 from dobbin_like.upkeep.pack_plan import Survivors
 
 __all__ = ["Program", "pack"]
@@ -297,10 +297,10 @@ def pack(path: str, model: Model) -> None:
             # The states are no objects: nothing refers to anything.
             survivors.seen = old.place._replace(end=1 << 60)
             new = NewLog(file, old.next_page(), old.positions.next_oid)
-            carry = Carry(old, new, survivors, hurry)
-            carry.up_to_the_moment(lambda _end: None)
-            carry.catch_up()
+            packing = PackCopy(old, new, survivors, hurry)
+            packing.up_to_the_moment(lambda _end: None)
+            packing.catch_up()
             model.packed(old.place.tid)
-            carry.switch()
+            packing.switch()
         finally:
             old.close()

@@ -40,7 +40,7 @@ from dobbin_like.log.file.new_file import PackFile, remove_left
 from dobbin_like.mistaken.arguments import check_callables, check_flags
 from dobbin_like.store import Progress, Store
 from dobbin_like.timestamps import is_ahead, now, time_of
-from dobbin_like.upkeep.pack_copy import Carry
+from dobbin_like.upkeep.pack_copy import PackCopy
 from dobbin_like.upkeep.pack_plan import MissedError, Survivors
 from dobbin_like.upkeep.packs.report import (
     Keep,
@@ -237,51 +237,51 @@ def _pack(
     stopping: Callable[[], bool] | None,
 ) -> PackReport:
     report = PackReport(old.path, old.place.tid)
-    pace = Throttle(old.seen_words, stopping)
+    throttle = Throttle(old.seen_words, stopping)
     if not old.place.sequence:  # There are no earlier transactions: all is kept.
-        size, _ = Survivors(old, pace, lambda _size: None).estimate()
+        size, _ = Survivors(old, throttle, lambda _size: None).estimate()
         return replace(report, before=size, after=size)
     told = _Told(progress, old.place.end)
-    survivors = Survivors(old, pace, told.marked)
+    survivors = Survivors(old, throttle, told.marked)
     survivors.mark()
     if file is None or least_garbage:
         before, after = survivors.estimate()
         later = before.bytes - old.place.end
         report = replace(report, before=before, after=after, later_bytes=later)
         if file is None or report.garbage < least_garbage:
-            told.carried(old.place.end)
+            told.copied(old.place.end)
             return report
     new = NewLog(file, old.next_page(), old.positions.next_oid)
-    before, after, locked_seconds = _carry(old, new, survivors, pace, told)
+    before, after, locked_seconds = _copy(old, new, survivors, throttle, told)
     report = replace(report, before=before, after=after, packed=True)
     later = before.bytes - old.place.end
     return replace(report, locked_seconds=locked_seconds, later_bytes=later)
 
 
-def _carry(
-    old: PackedLog, new: NewLog, survivors: Survivors, pace: Throttle, told: _Told
+def _copy(
+    old: PackedLog, new: NewLog, survivors: Survivors, throttle: Throttle, told: _Told
 ) -> tuple[PackSize, PackSize, float]:
     """Write the new file and switch to it; return both sizes, and the longest wait."""
     locked_seconds = 0.0
     attempt = 0
     while True:
         attempt += 1
-        carry = Carry(old, new, survivors, pace)
+        copy = PackCopy(old, new, survivors, throttle)
         try:
-            carry.up_to_the_moment(told.carried)
-            carry.catch_up()
-            told.carried(old.place.end)  # The callback may still prevent it.
-            before, after = carry.switch()
+            copy.up_to_the_moment(told.copied)
+            copy.catch_up()
+            told.copied(old.place.end)  # The callback may still prevent it.
+            before, after = copy.switch()
         except MissedError:
             if attempt == _ATTEMPTS:
                 # Programs go on taking up what was out of reach. It must come to an end.
                 survivors.keep_all_objects()
             survivors.mark_later()
             new.restart(old.positions.next_oid)
-            pace.patient = True
-            locked_seconds = max(locked_seconds, carry.locked_seconds)
+            throttle.patient = True
+            locked_seconds = max(locked_seconds, copy.locked_seconds)
         else:
-            return before, after, max(locked_seconds, carry.locked_seconds)
+            return before, after, max(locked_seconds, copy.locked_seconds)
 
 
 class _Told:
@@ -296,7 +296,7 @@ class _Told:
         self._marked = min(self._marked + size, self._end)
         self._tell(self._marked)
 
-    def carried(self, end: int) -> None:
+    def copied(self, end: int) -> None:
         self._tell(self._end + end)
 
     def _tell(self, done: int) -> None:

@@ -43,18 +43,20 @@ _ENTRIES_BETWEEN_RESTS: Final = 64
 Entries = Iterator[Entry]
 
 
-class Carry:
+class PackCopy:
     """One attempt to write the new file, from its start. One thread.
 
     ``locked_seconds`` is how long the commit lock was held.
     """
 
-    def __init__(self, old: PackedLog, new: NewLog, survivors: Survivors, pace: Throttle) -> None:
+    def __init__(
+        self, old: PackedLog, new: NewLog, survivors: Survivors, throttle: Throttle
+    ) -> None:
         self.locked_seconds: float = 0.0
         self._old = old
         self._new = new
         self._survivors = survivors
-        self._pace = pace
+        self._throttle = throttle
         self._before, self._after = Count(objects=old.positions.stored), Count()
         self._place = old.place
         # The first successful transaction gets both tables.
@@ -74,7 +76,7 @@ class Carry:
                     entries = old.read_entries(logged, chosen)
                     # Its names are in the tables, with those that came later.
                     self._append(logged, entries, NO_NAMES, len(chosen))
-            self._pace.rest()
+            self._throttle.rest()
             tell(frame.tail.end)
 
     def catch_up(self) -> None:
@@ -82,7 +84,7 @@ class Carry:
         rounds = 0
         while self._old.end - self._place.end > _LITTLE and rounds < _ROUNDS:
             rounds += 1
-            self._pace.patient = rounds <= _PATIENT_ROUNDS
+            self._throttle.patient = rounds <= _PATIENT_ROUNDS
             self._later(self._old.end)
         self._new.save_positions(self._names.rows())
         self._new.sync()
@@ -99,7 +101,7 @@ class Carry:
         old.acquire()
         began = time.monotonic()
         try:
-            self._pace.patient = False
+            self._throttle.patient = False
             self._later(old.end)
             sizes = self._before.size(old.end), self._after.size(new.tail.end)
             new.complete()
@@ -130,7 +132,7 @@ class Carry:
                         entries = self._watched(entries)
                 self._append(logged, entries, names, count)
             self._place = frame.tail
-            self._pace.rest()
+            self._throttle.rest()
 
     def _append(
         self, logged: LoggedTransaction, entries: Entries, names: NewNames, count: int
@@ -153,7 +155,7 @@ class Carry:
         for number, entry in enumerate(entries, 1):
             yield entry
             if not number % _ENTRIES_BETWEEN_RESTS:
-                self._pace.rest()
+                self._throttle.rest()
 
     def _watched(self, entries: Entries) -> Entries:
         """Yield the entries of a transaction that came after the survivors were marked."""

@@ -71,9 +71,9 @@ def stored_stream(
 class Survivors:
     """What is kept of one log. One thread. *tell* is called with the bytes that were read."""
 
-    def __init__(self, old: PackedLog, pace: Throttle, tell: Callable[[int], object]) -> None:
+    def __init__(self, old: PackedLog, throttle: Throttle, tell: Callable[[int], object]) -> None:
         self._old = old
-        self._pace = pace
+        self._throttle = throttle
         self._tell = tell
         # Of the classes and shapes that occur in what is kept.
         self._numbers: set[int] = set()
@@ -95,7 +95,7 @@ class Survivors:
         self.seen: LogPlace = old.place
 
     def _tick(self, _objects: int, size: int) -> None:
-        self._pace.rest()
+        self._throttle.rest()
         self._tell(size)
 
     def _state(self, oid: int) -> bytes | None:
@@ -150,14 +150,14 @@ class Survivors:
                     self._marks.follow([target for target, _ in targets])
                     if number & DELTA:  # A change of what may have been out of reach.
                         self._marks.follow([oid])
-                    self._pace.rest()
+                    self._throttle.rest()
             self.seen = frame.tail
 
     def keep_all_objects(self) -> None:
         self._marks.add_all()
         self._all_names = True
         for oid in range(self._old.positions.next_oid):
-            self._pace.rest()
+            self._throttle.rest()
             self._state(oid)  # Notes what has to survive with it.
 
     def names(self) -> NameTables:
@@ -242,7 +242,7 @@ class Survivors:
         size = PAGE_SIZE + positions_size(old.positions.next_oid, names_size)
         streams: set[int] = set()
         for frame, chosen in self.choices():
-            self._pace.rest()
+            self._throttle.rest()
             logged = frame.logged
             if logged is None:
                 continue
@@ -271,7 +271,7 @@ class Survivors:
             if logged is not None or frame.kind == record.KIND_STREAM:
                 size += frame.tail.end - tail.end
             tail = frame.tail
-            self._pace.rest()
+            self._throttle.rest()
             if logged is None:
                 continue
             new_before = new_after = 0

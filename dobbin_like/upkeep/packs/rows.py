@@ -112,11 +112,13 @@ def _oldest_seen(store: Store) -> Tid:
 class _Survivors:
     """What is kept as of the cut. One thread."""
 
-    def __init__(self, storage: Storage, packing: Packing, told: _Told, pace: Throttle) -> None:
+    def __init__(
+        self, storage: Storage, packing: Packing, told: _Told, throttle: Throttle
+    ) -> None:
         self._path = storage.path
         self._packing = packing
         self._told = told
-        self._pace = pace
+        self._throttle = throttle
         self._reader = StateReader(storage.names)
         self._read: dict[Oid, PostgresVersion] = {}  # Ahead.
         self._keys: set[Oid] = set()  # Objects that are keys in versions with deltas.
@@ -129,7 +131,7 @@ class _Survivors:
         return oid >= len(self._marks.flags) or oid in self._marks
 
     def _tick(self, objects: int, _size: int) -> None:
-        self._pace.rest()
+        self._throttle.rest()
         self._told.add(objects)
 
     def _read_ahead(self, batch: list[int]) -> Iterator[int]:
@@ -183,7 +185,7 @@ class _Survivors:
     def _note(self, found: set[int], oid: Oid, _number: int, data: bytes | None) -> None:
         oids = [] if data is None else [target for target, _ in references(data)]
         found.update(each for each in (oid, *oids) if each not in self)
-        self._pace.rest()
+        self._throttle.rest()
 
 
 class _Told:
@@ -213,7 +215,7 @@ class _Pack:
         self._store = store
         self._packing = packing
         self._progress = progress
-        self._pace = Throttle(lambda: store.storage.tid)
+        self._throttle = Throttle(lambda: store.storage.tid)
         self.told: _Told = _Told(progress, 0)
         self._garbage = array("q")  # Objects that can't be reached.
         self._ranges: list[int] = []  # The first oids of those with old versions.
@@ -229,7 +231,7 @@ class _Pack:
         cut = packing.look(min(wanted, _oldest_seen(store)))
         refuse_the_future(store.storage.path, keep, began, packing.newest.tid)
         self.told = _Told(self._progress, packing.newest.next_oid)
-        self._survivors = _Survivors(store.storage, packing, self.told, self._pace)
+        self._survivors = _Survivors(store.storage, packing, self.told, self._throttle)
         self._survivors.mark()
         self.told.reach(self._objects)
         before, dropped, later = self._versions()
@@ -271,7 +273,7 @@ class _Pack:
             dropped += old
             if old:
                 self._ranges.append(first)
-            self._pace.rest()
+            self._throttle.rest()
             self.told.reach(self._objects + first)
         before = PackSize(objects, versions, self._packing.transactions(), size)
         return before, PackSize(len(self._garbage), dropped, 0, dropped_size), later
@@ -284,7 +286,7 @@ class _Pack:
                 if not any(oid in survivors for oid in oids):
                     count += 1
                     self._had = self._had or had
-            self._pace.rest()
+            self._throttle.rest()
         return count
 
     def _unused_streams(self) -> list[int]:
