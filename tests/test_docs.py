@@ -235,6 +235,21 @@ def test_every_file_that_the_readme_leads_to_is_there() -> None:
     assert [name for name in links if not (ROOT / name).exists()] == []
 
 
+def test_every_module_that_a_docstring_leads_to_is_there() -> None:
+    package = Path(dobbin_like.__file__).parent
+    missing = []
+    for file in package.rglob("*.py"):
+        home = ".".join(("dobbin_like", *file.parent.relative_to(package).parts))
+        for name in re.findall(r":mod:`~?([^`]+)`", file.read_text("utf-8")):
+            full = f"{home}{name}" if name[0] == "." else name
+            if full.startswith("dobbin_like."):
+                place = package.joinpath(*full.split(".")[1:])
+                if not (place.with_suffix(".py").exists() or place.is_dir()):
+                    missing.append(f"{file.relative_to(package)}: {name}")
+
+    assert missing == []
+
+
 def test_every_file_that_contributors_are_led_to_is_there() -> None:
     text = (ROOT / "CONTRIBUTING.rst").read_text(encoding="utf-8")
     files = re.findall(r"``(\w+/[\w/]+\.\w+)``", text)

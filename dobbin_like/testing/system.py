@@ -1,6 +1,6 @@
 """A machine in memory: processes, their open files and locks, and stand-ins for the system calls.
 
-Inside :func:`simulated`, the modules under test call the stand-ins instead of ``os``, ``fcntl``,
+Inside :func:`.simulated`, the modules under test call the stand-ins instead of ``os``, ``fcntl``,
 ``time``, ``threading`` and the like: their global names are replaced for that time, and nothing
 in them knows of it. Each call is one step of the process that runs: there another thread may go
 on, and there a process may be killed. A killed process keeps nothing: its descriptors are closed

@@ -1,8 +1,8 @@
 """Classes and shapes of states by the numbers that a log has for them, and back.
 
-Loading a number gives the class only if the policy allows it (:mod:`.policy`), else a
-stand-in that keeps what was stored (:mod:`.stand_in`, :mod:`.broken`). Knows nothing of
-bytes; :mod:`.serialize` is next.
+Loading a number gives the class only if the policy allows it (:mod:`.policy`), else a stand-in
+that keeps what was stored (:mod:`.stand_in`, :mod:`dobbin_like.objects.faces.broken`). Knows
+nothing of bytes; :mod:`.serialize` is next.
 """
 
 from __future__ import annotations

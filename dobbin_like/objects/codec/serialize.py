@@ -81,7 +81,7 @@ class Encoder(pickle.Pickler):
         """Whether a class was met that only a maker makes an instance of as it has to be."""
 
     def encode(self, state: State | tuple[Any, ...]) -> bytes:
-        """Return the bytes of a state, or of its values. For errors, see :mod:`.culprit`."""
+        """Return the bytes of a state, or of its values. Errors: see :mod:`.refused.culprit`."""
         file = self._file
         file.seek(0)
         file.truncate()
