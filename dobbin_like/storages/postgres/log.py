@@ -208,7 +208,7 @@ class PostgresLog(ReadablePostgres):
                 answer_seconds=self._patience,
             )
             if settled or self._crowded:
-                writer.take_turn(None if timeout is None else started + timeout)
+                writer.take_turn(started)
                 self._crowded = _CROWDED if writer.news else max(self._crowded - 1, 0)
             else:
                 writer.follow()

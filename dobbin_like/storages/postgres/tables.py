@@ -269,7 +269,7 @@ class Statements:
         return text.replace("{s}", self._quoted)
 
     def call(self, name: str, parameters: Sequence[Any] = ()) -> Call:
-        """Return what :meth:`.lines.Line.exchange` takes."""
+        """Return what :func:`.wire.exchange` takes."""
         return Call(self._sent[name], parameters)
 
     def create(self) -> str:
@@ -277,7 +277,7 @@ class Statements:
         made = self._create.replace("{{", "{").replace("}}", "}")
         return made.replace("{format}", str(FORMAT)).replace("{store}", new_id().hex())
 
-    def turn(self, wait_seconds: float, keep_seconds: float, since: int) -> str:
+    def turn(self, keep_seconds: float, since: int, wait_seconds: float) -> str:
         """Return what begins a transaction, locks ``meta``, and reads from position *since* on.
 
         The server ends it if nothing was done in it for *keep_seconds*: a machine that is gone

@@ -1,4 +1,7 @@
-"""Statements that are sent together, and in the form in which the server takes them.
+"""Statements that are sent together, and in the form in which the server takes them; and the turn.
+
+That is a transaction of the server that has locked ``meta``: other processes can't append. It ends
+with the first append, or with the connection.
 
 Knows no statements. psycopg takes as long to adapt the parameters of a commit as the server takes
 to store them.
@@ -6,15 +9,24 @@ to store them.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import math
+import time
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import generators
 from psycopg.pq import ExecStatus, Format
 
-from dobbin_like.storages.postgres.lines import Line
+from dobbin_like.exc import LockTimeout
+from dobbin_like.storages.postgres.lines import Line, Lines
+
+_TURN_SECONDS: Final = 5.0
+"""How long one statement waits for the turn before it is asked again."""
+
+Rows = Sequence[Sequence[Any]]
 
 _numbers = count()  # A name is not given again: it may be known to the server all the same.
 
@@ -62,6 +74,53 @@ def exchange(line: Line, calls: Sequence[Call]) -> list[Any]:
     except psycopg.Error:
         line.prepared = None if names is None else {}  # Not those that were not reached.
         raise
+
+
+def wait_for_turn(
+    lines: Lines,
+    statement: Callable[[float], str],
+    lock: Callable[[str, Line], Rows | None],
+    since: float,
+    lock_timeout: float | None,
+) -> tuple[Line, Rows]:
+    """Keep other processes from appending.
+
+    Args:
+        statement: Gives what :func:`lock_tables` takes, to wait for so many seconds.
+        lock: That, or what calls it.
+        since: When the caller began to wait, by the monotonic clock.
+
+    Returns:
+        The connection that has the turn, and the rows of the log that were asked for.
+
+    Raises:
+        LockTimeout: Others had it for *lock_timeout* seconds.
+    """
+    until = math.inf if lock_timeout is None else since + lock_timeout
+    while True:
+        wait = min(max(until - time.monotonic(), 0.001), _TURN_SECONDS)
+        line, rows = lines.begin(partial(lock, statement(wait)))
+        if rows is not None:
+            return line, rows
+        lines.give(line)
+        if time.monotonic() >= until:
+            raise LockTimeout(lines.path, lock_timeout or 0.0)
+
+
+def lock_tables(text: str, line: Line) -> Rows | None:
+    """Begin a transaction of the server that has the turn; None: it was not free in time.
+
+    Returns:
+        The rows of the log that *text* asks for.
+    """
+    try:
+        cursor = line.execute(text, prepare=False)
+    except psycopg.errors.LockNotAvailable:
+        roll_back(line)
+        return None
+    while cursor.nextset():
+        pass
+    return cursor.fetchall()
 
 
 def roll_back(line: Line) -> None:

@@ -1,7 +1,6 @@
 """What the holder of the lock appends to a log in PostgreSQL, and what has become of it.
 
-1. In turn, other processes can't append: the server has a transaction that has locked ``meta``. It
-   ends with the first append, or with the connection.
+1. In turn, other processes can't append, until the first append: :mod:`.wire`.
 2. ``append()`` is one statement, and the decision: see :mod:`.offers`. Out of turn, other threads
    prepare their own meanwhile, and those of one moment are sent together: :mod:`.sending`. If the
    answer is lost, that is found out before ``append()`` returns or raises; after an interrupt, by
@@ -27,7 +26,6 @@ from dobbin_like.contract import NO_NAMES, ClassRow, Entry, NewNames, ShapeRow
 from dobbin_like.exc import (
     Error,
     InDoubtError,
-    LockTimeout,
     NotHeldError,
     OvertakenError,
     ServerUnavailableError,
@@ -54,18 +52,14 @@ from dobbin_like.storages.postgres.tables import (
     refuse_empty,
     transaction_of_row,
 )
-from dobbin_like.storages.postgres.wire import roll_back
+from dobbin_like.storages.postgres.wire import Rows, lock_tables, roll_back, wait_for_turn
 
 _logger = logging.getLogger(__name__)
-
-_TURN_SECONDS: Final = 5.0
-"""How long one statement waits for the turn before it is asked again."""
 
 _FAILURE_TRIES: Final = 100
 _FAILURE_PAUSE_SECONDS: Final = 0.01
 
 _Send = Callable[[Line, Offer], PostgresTransaction | None]
-_Rows = Sequence[Sequence[Any]]
 
 # What has become of a transaction that append() or prepare() was given.
 _PREPARED: Final = "prepared"  # It is in a transaction of the server.
@@ -135,40 +129,27 @@ class Writer:
 
     # -- the turn ----------------------------------------------------------------
 
-    def take_turn(self, until: float | None) -> None:
-        """Keep other processes from appending, until the first append or the end."""
+    def take_turn(self, since: float) -> None:
+        """Keep other processes from appending, until the first append or the end.
+
+        Args:
+            since: When the caller began to wait, by the monotonic clock.
+        """
         self._sender.send_all()
-        self.news = news_in(self._path, self.base, self._wait_for_turn(until))
+        self.news = news_in(self._path, self.base, self._wait_for_turn(since))
         self.has_turn = True
 
-    def _wait_for_turn(self, until: float | None) -> _Rows:
-        """Keep other processes from appending, until the next append or the end.
+    def _wait_for_turn(self, since: float) -> Rows:
+        """Take the turn; return the rows of the log from what an append follows on."""
+        turn = partial(self._statements.turn, self._answer_seconds, self.base.sequence)
+        rest = self._lock_tables, since, self._lock_timeout
+        return wait_for_turn(self._lines, turn, *rest)[1]
 
-        Returns:
-            The rows of the log from what an append follows on.
-        """
-        while True:
-            left = _TURN_SECONDS if until is None else until - time.monotonic()
-            wait = min(max(left, 0.001), _TURN_SECONDS)
-            text = self._statements.turn(wait, self._answer_seconds, self.base.sequence)
-            line, rows = self._lines.begin(partial(self._lock_tables, text))
-            if rows is not None:
-                return rows
-            self._line = None
-            self._lines.give(line)
-            if until is not None and time.monotonic() >= until:
-                raise LockTimeout(self._path, self._lock_timeout or 0.0)
-
-    def _lock_tables(self, text: str, line: Line) -> _Rows | None:
+    def _lock_tables(self, text: str, line: Line) -> Rows | None:
         self._line = line  # Before: after an interrupt, release() ends what it has begun.
-        try:
-            cursor = line.execute(text, prepare=False)
-        except psycopg.errors.LockNotAvailable:
-            roll_back(line)
-            return None
-        while cursor.nextset():
-            pass
-        rows: _Rows = cursor.fetchall()
+        rows = lock_tables(text, line)
+        if rows is None:
+            self._line = None
         return rows
 
     def drop(self) -> None:
@@ -237,7 +218,7 @@ class Writer:
         offer = self._new_offer("prepare()", tid, *rows, **annotations)
         if self._line is None:
             self._sender.send_all()
-            self._wait_for_turn(self._until())
+            self._wait_for_turn(time.monotonic())
         line = self._line
         assert line is not None
         try:
@@ -401,9 +382,6 @@ class Writer:
         check_numbers(tid, oids, head.tid)
         offer = make_offer(head, tid, (), meta, failed=True, oids=oids)
         return bool(put(line, self._statements, [offer]))
-
-    def _until(self) -> float | None:
-        return None if self._lock_timeout is None else time.monotonic() + self._lock_timeout
 
 
 def _interrupted(offer: Offer) -> Offer:

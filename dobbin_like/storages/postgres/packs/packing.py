@@ -30,7 +30,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from dobbin_like.contract import NO_NAMES
-from dobbin_like.exc import LockTimeout, PackRunningError, ServerUnavailableError
+from dobbin_like.exc import PackRunningError, ServerUnavailableError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.format.meta import Meta, encode_meta
 from dobbin_like.storages.postgres.lines import Line, Lines, discard, reason_of
@@ -46,7 +46,7 @@ from dobbin_like.storages.postgres.tables import (
     new_id,
     transaction_of_row,
 )
-from dobbin_like.storages.postgres.wire import roll_back
+from dobbin_like.storages.postgres.wire import lock_tables, roll_back, wait_for_turn
 from dobbin_like.timestamps import now
 
 DESCRIPTION: Final = "pack"
@@ -57,8 +57,6 @@ OBJECTS_AT_ONCE: Final = 5000
 
 _PAGE: Final = 1000
 """Transactions of which the rows are looked at in one statement."""
-
-_TURN_SECONDS: Final = 5.0
 
 _LARGE: Final = 64 << 10
 """Bytes of a state that is not read together with others."""
@@ -274,23 +272,15 @@ class Packing:
         self._lines.give(line)
 
     def _take_turn(self) -> Line:
-        timeout = self._lock_timeout
-        until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = _TURN_SECONDS if until is None else until - time.monotonic()
-            wait = min(max(left, 0.001), _TURN_SECONDS)
-            text = self._statements.turn(wait, self._answer_seconds, self.newest.sequence)
-            line, rows = self._lines.begin(partial(_lock_tables, text))
-            if rows is not None:
-                try:
-                    self._follow(rows)
-                except BaseException:
-                    discard(line)
-                    raise
-                return line
-            self._lines.give(line)
-            if until is not None and time.monotonic() >= until:
-                raise LockTimeout(self._path, timeout or 0.0)
+        turn = partial(self._statements.turn, self._answer_seconds, self.newest.sequence)
+        rest = lock_tables, time.monotonic(), self._lock_timeout
+        line, rows = wait_for_turn(self._lines, turn, *rest)
+        try:
+            self._follow(rows)
+        except BaseException:
+            discard(line)
+            raise
+        return line
 
     def announce(self, line: Line, oids: Sequence[Oid]) -> None:
         """Append a row that tells of the pack, and of the objects that it drops.
@@ -370,19 +360,3 @@ class Packing:
         for name, parameters in (("forget", (limit,)), ("forget_pins", ())):
             text = self._texts[name]
             self._lines.run(lambda line: line.execute(text, parameters))  # noqa: B023  at once
-
-
-def _lock_tables(text: str, line: Line) -> list[tuple[Any, ...]] | None:
-    """Begin a transaction of the server that has the turn; None: it was not free in time.
-
-    Returns:
-        The rows of the log that *text* asks for.
-    """
-    try:
-        cursor = line.execute(text, prepare=False)
-    except psycopg.errors.LockNotAvailable:
-        roll_back(line)
-        return None
-    while cursor.nextset():
-        pass
-    return cursor.fetchall()
