@@ -31,6 +31,7 @@ class Applied(Generic[HeadT]):
     """A storage that has applied the transactions up to ``_head``."""
 
     path: str
+    read_only: bool
     closed = False
     _head: HeadT
 
@@ -55,6 +56,10 @@ class Applied(Generic[HeadT]):
     @property
     def next_oid(self) -> Oid:
         return self._head.next_oid
+
+    @property
+    def why_read_only(self) -> str:
+        return "this instance was made with read_only=True" if self.read_only else ""
 
     def _check_follows(self, sequence: int) -> None:
         """Raise NotHeldError if there is a transaction between the head and that one."""

@@ -111,10 +111,6 @@ class MemoryLog(ReadableMemory):
             self._shared.ground.after_fork_in_child()
 
     @property
-    def why_read_only(self) -> str:
-        return "this instance was made with read_only=True" if self.read_only else ""
-
-    @property
     def held(self) -> bool:
         return self._shared.lock.held(self)
 

@@ -160,10 +160,6 @@ class PostgresLog(ReadablePostgres):
     # -- the lock ----------------------------------------------------------------
 
     @property
-    def why_read_only(self) -> str:
-        return "this instance was made with read_only=True" if self.read_only else ""
-
-    @property
     def held(self) -> bool:
         return get_ident() in self._writers
 
