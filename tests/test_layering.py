@@ -198,7 +198,7 @@ HOUSE = {
     "storages": Room(
         "ground  log.writing",
         (
-            "storages  storages.applied  storages.as_of  storages.memory_lock",
+            "storages  storages.as_of  storages.head  storages.memory_lock",
             "storages.memory_reading",
             "storages.memory",
         ),

@@ -16,8 +16,8 @@ from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.name_tables import NameTables
 from dobbin_like.processes.threaded_dict import ThreadedDict
-from dobbin_like.storages.applied import Applied
 from dobbin_like.storages.as_of import AsOf
+from dobbin_like.storages.head import StorageWithHead
 from dobbin_like.storages.memory_lock import MemoryLock
 
 _tid_of = attrgetter("tid")
@@ -74,7 +74,7 @@ class Shared:
         self.next_stream = first_stream
 
 
-class ReadableMemory(Applied[MemoryTransaction]):
+class ReadableMemory(StorageWithHead[MemoryTransaction]):
     """A log in memory as its readers see it. Any thread."""
 
     def __init__(self, shared: Shared) -> None:

@@ -29,7 +29,7 @@ from dobbin_like.exc import (
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.log.format.meta import decode_meta
 from dobbin_like.name_tables import NameTables
-from dobbin_like.storages.applied import Applied
+from dobbin_like.storages.head import StorageWithHead
 from dobbin_like.storages.postgres.ahead import AHEAD_BYTES, Ahead
 from dobbin_like.storages.postgres.at_head import rows_as_of
 from dobbin_like.storages.postgres.cache import Cache
@@ -89,7 +89,7 @@ def news_in(
     return news
 
 
-class ReadablePostgres(Applied[PostgresTransaction]):
+class ReadablePostgres(StorageWithHead[PostgresTransaction]):
     """A log in PostgreSQL as its readers see it."""
 
     retired = has_past = False  # A pack leaves everything in its place.

@@ -27,7 +27,7 @@ class Head(Protocol):
 HeadT = TypeVar("HeadT", bound=Head)
 
 
-class Applied(Generic[HeadT]):
+class StorageWithHead(Generic[HeadT]):
     """A storage that has applied the transactions up to ``_head``."""
 
     path: str
