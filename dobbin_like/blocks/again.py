@@ -98,7 +98,7 @@ def _run_in_thread(
     user: str,
     on_retry: OnRetry,
 ) -> _R:
-    holds_lock = _expects_conflict(store, kind) and begins_anew(store)
+    holds_lock = _is_contended(store, kind) and begins_anew(store)
     for failures in range(1, retry + 2):
         block: Block[Any] = Block(store, note=note, user=user)
         try:
@@ -111,7 +111,7 @@ def _run_in_thread(
                 raise
             on_retry(error, failures)
         else:
-            _expect_none(store, kind, held=holds_lock)
+            _note_no_conflict(store, kind, held=holds_lock)
             return result
         finally:
             if holds_lock:
@@ -120,7 +120,7 @@ def _run_in_thread(
         # a circle; then chance has to decide who goes first.
         holds_lock = block.participants == 1
         if holds_lock:
-            _expect_conflicts(store, kind)
+            _note_conflict(store, kind)
         else:
             time.sleep(pause_seconds(failures))
     raise AssertionError  # The last failure was raised.
@@ -150,7 +150,7 @@ async def _run_in_task(
 ) -> _R:
     import asyncio
 
-    holds_lock = _expects_conflict(store, kind)
+    holds_lock = _is_contended(store, kind)
     for failures in range(1, retry + 2):
         block: Block[Any] = Block(store, note=note, user=user, holds_lock=holds_lock)
         try:
@@ -161,25 +161,26 @@ async def _run_in_task(
                 raise
             on_retry(error, failures)
         else:
-            _expect_none(store, kind, held=holds_lock)
+            _note_no_conflict(store, kind, held=holds_lock)
             return result
         holds_lock = block.participants == 1
         if holds_lock:
-            _expect_conflicts(store, kind)
+            _note_conflict(store, kind)
         else:
             await asyncio.sleep(pause_seconds(failures))
     raise AssertionError  # The last failure was raised.
 
 
-def _expects_conflict(store: Store, kind: Hashable) -> bool:
-    """Tell whether a call of this *kind* is one of those that hold the lock from the beginning."""
+def _is_contended(store: Store, kind: Hashable) -> bool:
+    """Tell whether this call of the *kind* is to hold the lock from its beginning; count it."""
     left, each_time = store.contended.get(kind, (0, 0))
     if left:
         store.contended[kind] = left - 1, each_time
     return left > 0
 
 
-def _expect_conflicts(store: Store, kind: Hashable) -> None:
+def _note_conflict(store: Store, kind: Hashable) -> None:
+    """Let the next calls of the *kind* hold the lock, more of them than after the one before."""
     if is_distant(store.storage):
         return  # To hold its lock takes a connection, and a round trip more for each call.
     if len(store.contended) >= _MOST_FUNCTIONS:
@@ -190,7 +191,7 @@ def _expect_conflicts(store: Store, kind: Hashable) -> None:
         store.contended[kind] = calls, calls
 
 
-def _expect_none(store: Store, kind: Hashable, *, held: bool) -> None:
+def _note_no_conflict(store: Store, kind: Hashable, *, held: bool) -> None:
     """Forget the conflicts of a *kind* of call that had none, not having *held* the lock."""
     if store.contended and not held:
         left, _ = store.contended.get(kind, (0, 0))
