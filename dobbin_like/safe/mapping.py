@@ -18,7 +18,7 @@ from dobbin_like.safe.ends import note_open
 from dobbin_like.safe.groups import Group, Groups
 from dobbin_like.safe.growth import Growth
 from dobbin_like.safe.reentry import was_inside
-from dobbin_like.safe.stored import Kept, handed_out, held, is_key, normal_key, stored_forms
+from dobbin_like.safe.stored import Writeback, handed_out, held, is_key, normal_key, stored_forms
 from dobbin_like.storage import TransactionLog
 from dobbin_like.upkeep.packs.report import PackReport
 
@@ -81,7 +81,7 @@ class Safe(MutableMapping[_K, _V]):
         log = database.storage
         assert isinstance(log, TransactionLog)
         self._growth = None if pack_when is None else Growth(log, pack_when)
-        self._kept = Kept(writeback=writeback)
+        self._writeback = Writeback(writeback=writeback)
         note_open(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -178,8 +178,8 @@ class Safe(MutableMapping[_K, _V]):
     def clear(self) -> None:
         with self._changing() as group:
             self._items().clear()
-            for key in self._kept:
-                self._kept.replace(group, key, None)
+            for key in self._writeback:
+                self._writeback.replace(group, key, None)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """Return a copy of the value of *key*; if there is none, set it to *default* first."""
@@ -246,16 +246,16 @@ class Safe(MutableMapping[_K, _V]):
     def _block(self) -> contextlib.AbstractContextManager[Group]:
         group = self._groups.current
         if group is None:
-            return self._kept.taken_back(self._alone(block=True))
+            return self._writeback.taken_back(self._alone(block=True))
         self._check_may_take_part(group)
-        return self._kept.taken_back(self._groups.inner(group))
+        return self._writeback.taken_back(self._groups.inner(group))
 
     # -- the life of a safe --------------------------------------------------------
 
     def sync(self) -> None:
         """With ``writeback``, store the returned values that were changed."""
-        self._put(self._kept.changed())
-        self._kept.clear()
+        self._put(self._writeback.changed())
+        self._writeback.clear()
 
     def pack(self) -> PackReport:
         """Free the space of replaced and removed values, as :meth:`dobbin_like.Database.pack`.
@@ -302,7 +302,7 @@ class Safe(MutableMapping[_K, _V]):
 
     def leave_to_parent(self) -> None:
         """In a forked child: leave changed values and the transaction of the thread behind."""
-        self._kept.clear()
+        self._writeback.clear()
         self._groups.leave()
 
     def __enter__(self) -> Self:
@@ -315,7 +315,7 @@ class Safe(MutableMapping[_K, _V]):
     def __del__(self, is_finalizing: Any = sys.is_finalizing) -> None:
         # As shelve does. Not if the constructor has failed; nor when the interpreter ends: it
         # was finished before, and the modules may be gone already, the names here included.
-        if not is_finalizing() and hasattr(self, "_kept") and not self._database.closed:
+        if not is_finalizing() and hasattr(self, "_writeback") and not self._database.closed:
             with contextlib.suppress(Exception):
                 self.close()
 
@@ -359,7 +359,7 @@ class Safe(MutableMapping[_K, _V]):
         return _MISSING if raw is _MISSING else self._handed_out(key, raw)
 
     def _handed_out(self, key: Any, raw: Any) -> Any:
-        found = self._kept.value(key, _MISSING)
+        found = self._writeback.value(key, _MISSING)
         if found is not _MISSING:
             return found
         for _ in range(_TRIES):
@@ -373,7 +373,7 @@ class Safe(MutableMapping[_K, _V]):
                 if raw is before:
                     raise
             else:
-                return self._kept.hand_out(key, value, held(raw))
+                return self._writeback.hand_out(key, value, held(raw))
         return handed_out(raw)
 
     def _changing(self) -> contextlib.AbstractContextManager[Group]:
@@ -415,7 +415,7 @@ class Safe(MutableMapping[_K, _V]):
     def _store(self, group: Group, forms: dict[Any, Any], raws: dict[Any, Any]) -> None:
         self._items().update(raws)
         for key, raw in raws.items():
-            self._kept.replace(group, key, (forms[key], held(raw)))
+            self._writeback.replace(group, key, (forms[key], held(raw)))
 
     def _remove(self, group: Group, key: Any) -> None:
         items = self._items()
@@ -423,7 +423,7 @@ class Safe(MutableMapping[_K, _V]):
             raise KeyError(key)
         key = normal_key(key)
         del items[key]
-        self._kept.replace(group, key, None)
+        self._writeback.replace(group, key, None)
 
     def _pairs(self) -> Iterator[tuple[Any, Any]]:
         items = self._items()

@@ -131,14 +131,14 @@ def is_key(key: Any) -> bool:
     return True
 
 
-class Kept:
-    """For *writeback*: by key, the value that the program has, and the stored one.
+class Writeback:
+    """By key, the value that the program has got, and the stored one. Each step is atomic.
 
-    Without *writeback*, nothing is kept. Each step is atomic.
+    Without *writeback*, nothing is kept.
     """
 
     def __init__(self, *, writeback: bool) -> None:
-        self._writeback = writeback
+        self._is_on = writeback
         self._pairs: dict[Any, tuple[Any, Any]] = ThreadedDict()
 
     def __iter__(self) -> Iterator[Any]:
@@ -149,11 +149,11 @@ class Kept:
 
     def hand_out(self, key: Any, value: Any, stored: Any) -> Any:
         """Return *value*, or the one that another thread has got for *key* meanwhile."""
-        return self._pairs.setdefault(key, (value, stored))[0] if self._writeback else value
+        return self._pairs.setdefault(key, (value, stored))[0] if self._is_on else value
 
     def replace(self, group: Group, key: Any, pair: tuple[Any, Any] | None) -> None:
         """Keep a new pair for *key*, none if it was removed; a rollback of *group* undoes it."""
-        if not self._writeback:
+        if not self._is_on:
             return
         before = self._pairs.get(key)
         self._put(key, pair)
@@ -165,7 +165,7 @@ class Kept:
 
         Cost: as of changed().
         """
-        before = self.changed() if self._writeback else {}
+        before = self.changed() if self._is_on else {}
         try:
             with block as group:
                 yield group
