@@ -255,7 +255,7 @@ HOUSE = {
             "blocks  blocks.under_way",
             "blocks.tasks",
             "blocks.block",
-            "blocks.again",
+            "blocks.again  blocks.alone",
         ),
     ),
     "history": Room(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
-from dobbin_like.blocks.block import Block
+from dobbin_like.blocks.alone import run_alone
 from dobbin_like.exc import (
-    BlockError,
     IndexDefinitionError,
     NotPersistentError,
     UniqueError,
@@ -88,8 +86,7 @@ def index(
     if not making.is_there():
         with SnapshotScan(store) as scan:
             making.read(scan, progress)
-            with _alone(store, f"index {making.name}"):
-                making.write()
+            _commit(store, making.write, f"index {making.name}")
     for text in making.wrong_names():
         warn_outside(text, UnknownAttributeWarning)
 
@@ -107,7 +104,8 @@ def drop_index(store: Store, cls: type[Persistent] | str, *over: Over) -> None:
         _refuse_class(cls, over, "drop_index")
     names = tuple(x if isinstance(x, str) else getattr(x, "__name__", "?") for x in over)
     name = f"{cls if isinstance(cls, str) else cls.__name__}({', '.join(names)})"
-    with _alone(store, f"drop index {name}"):
+
+    def drop() -> None:
         catalog = catalog_of(store.graph, store.manager().view)
         if catalog is not None:
             for key, each in catalog.indexes.items():
@@ -117,6 +115,8 @@ def drop_index(store: Store, cls: type[Persistent] | str, *over: Over) -> None:
                     del catalog.indexes[key]
                     return
         raise IndexDefinitionError(store.storage.path, name, "there is none")
+
+    _commit(store, drop, f"drop index {name}")
 
 
 def _is_of(found: Definition, stored: Index, cls: Any) -> bool:
@@ -290,7 +290,7 @@ class _Making:
         catalog.indexes[self._index.class_name, self._index.names] = self._index
 
     def wrong_names(self) -> Iterator[str]:
-        """Say of what is not in it that it is in no object, though there are some."""
+        """Yield a text for each name that no object has, if no object is in the index."""
         if not self._is_empty:
             return
         name = self._index.names[0]
@@ -310,20 +310,9 @@ class _Making:
                 raise UniqueError(self._class.__name__, oid, self.name, told, oid_of(one))
 
 
-@contextmanager
-def _alone(store: Store, note: str) -> Iterator[None]:
-    """Commit the block, under the commit lock from its beginning: it has no conflict."""
+def _commit(store: Store, step: Callable[[], None], note: str) -> None:
     manager = store.manager()
-    if manager.pending:
+    if manager.pending:  # At once, not after a wait for the lock.
         raise manager.uncommitted()
-    block: Block[Any] = Block(store, note=note)
     get_ready(store.graph)
-    try:
-        manager.acquire_early()
-        with block:
-            if block.is_part:
-                reason = "an index is made, or dropped, in a transaction of its own"
-                raise BlockError(store.storage.path, reason)
-            yield
-    finally:
-        store.release_early()
+    run_alone(store, step, "an index is made, or dropped, in a transaction of its own", note)

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from dobbin_like.blocks.again import run
+from dobbin_like.blocks.alone import run_alone
 from dobbin_like.blocks.block import Block, reading
 from dobbin_like.exc import BlockError, ClaimDroppedWarning, InDoubtError, LeaseLostError
 from dobbin_like.jobs.parts import (
@@ -40,9 +41,9 @@ from dobbin_like.warn_outside import warn_outside
 __all__ = ["Claim", "Claims"]
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 _LONGEST_ERROR: Final = 1000
+_NO_PART: Final = "a claim is a transaction of its own, and can't be part of another one"
 
 logger: Final = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class Claim(Generic[T]):
             self.job.due = seconds() + lease
             place(self._jobs, self.job)
 
-        _alone(self._store, lengthen)
+        run_alone(self._store, lengthen, _NO_PART)
 
     def __del__(self) -> None:
         # Only now: it may have been in other hands, those of a pool, say.
@@ -289,7 +290,7 @@ class Claims(Generic[T]):
             patience.due = next_due(self._jobs)
         if patience.due > seconds():
             return None
-        return _alone(store, self._take)
+        return run_alone(store, self._take, _NO_PART)
 
     def _take(self) -> Claim[T] | None:
         job = take(self._jobs, self._lease)
@@ -297,19 +298,5 @@ class Claims(Generic[T]):
         return None if job is None else Claim(self._store, self._jobs, job)
 
 
-def _alone(store: Store, step: Callable[[], R]) -> R:
-    """Run *step* as a transaction of its own, which can have no conflict; return what it does."""
-    block: Block[Any] = Block(store)
-    try:
-        store.manager().acquire_early()
-        with block:
-            if block.is_part:
-                _refuse(store)
-            return step()
-    finally:
-        store.release_early()
-
-
 def _refuse(store: Store) -> NoReturn:
-    reason = "a claim is a transaction of its own, and can't be part of another one"
-    raise BlockError(store.storage.path, reason)
+    raise BlockError(store.storage.path, _NO_PART)
