@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable
 from typing import Final
 
 from dobbin_like.contract import ClassRow, Names, NewNames, ShapeRow
+from dobbin_like.ids import DELTA
 from dobbin_like.processes.threaded_dict import ThreadedDict
 
 NO_CLASS: Final = 0
@@ -121,3 +122,13 @@ class NameTables(Names):
         if last and last not in self._class_names and last not in self._shapes:
             shapes.append((last, NO_CLASS, ()))
         return NewNames(tuple(classes), tuple(shapes))
+
+
+def class_and_names(names: Names, number: int) -> tuple[int, tuple[str, ...] | None]:
+    """Return the class number of a state, and the names of its attributes if it lacks them.
+
+    *number* is that of the state: of a class, a shape or a delta.
+    """
+    if number & DELTA:
+        return number - DELTA, None
+    return names.shape(number) or (number, None)

@@ -20,7 +20,7 @@ from dobbin_like.log.format.record import ENTRY_SIZE, LogPlace
 from dobbin_like.log.reading.loader import Loader
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion, ReadBuffer
 from dobbin_like.log.reading.streams import is_of, stream_offset
-from dobbin_like.name_tables import NO_CLASS
+from dobbin_like.name_tables import NO_CLASS, class_and_names
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, Reference, StateReader, way_to
 
 
@@ -198,10 +198,7 @@ class Contents(Parts):
             return None
 
     def _class_of(self, stored: LoggedVersion) -> int:
-        if stored.number & DELTA:
-            return stored.number - DELTA
-        shape = self.classes.shape(stored.number)
-        return stored.number if shape is None else shape[0]
+        return class_and_names(self.classes, stored.number)[0]
 
     def _check_stream_object(self, oid: Oid, stored: LoggedVersion, state: dict[str, Any]) -> None:
         """I2: A stream object refers to a stream of its size, which is stored before it."""

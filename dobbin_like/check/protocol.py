@@ -12,6 +12,7 @@ from dobbin_like.check.trees import INNER_CLASS, check_trees
 from dobbin_like.contract import Storage, StoredVersion, Transaction
 from dobbin_like.exc import IntegrityError, StreamMovedError
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
+from dobbin_like.name_tables import class_and_names
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, Reference, StateReader
 from dobbin_like.store import Progress
 
@@ -120,7 +121,7 @@ class _Check:
                 report.add(2, f"oid {oid} of {self._storage.path}", found, f"that of {tid}")
             if stored is None:
                 continue
-            class_number = (names.shape(stored.number) or (stored.number,))[0]
+            class_number, _ = class_and_names(names, stored.number)
             if class_number == inner:
                 nodes.append(oid)
             elif class_number == stream:

@@ -29,6 +29,7 @@ from dobbin_like.cli.text import Styled, as_called, line, local_time, note
 from dobbin_like.contract import Storage, is_packed
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import ROOT_OID
+from dobbin_like.name_tables import class_and_names
 from dobbin_like.repair.listing import readable, readable_classes
 from dobbin_like.repair.report import Loss
 from dobbin_like.search.questions import Census, census_of
@@ -141,8 +142,7 @@ def info(path: str, *, as_json: bool) -> None:
             if progress is not None and not total % BETWEEN_REPORTS:
                 progress(total, len(storage))
         root = storage.load(ROOT_OID)
-        number = root.number if root else 0
-        number = (storage.names.shape(number) or (number,))[0]
+        number = class_and_names(storage.names, root.number)[0] if root else 0
         root_class = ".".join(storage.names.class_name(number) or ("?",)) if root else None
         rows = storage.names.rows().classes
         classes = sorted({f"{module}.{name}" for _, module, name in rows})

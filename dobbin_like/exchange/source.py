@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from dobbin_like.contract import Storage, StoredVersion
 from dobbin_like.exc import Error, IntegrityError
 from dobbin_like.ids import DELTA, Oid, Tid
+from dobbin_like.name_tables import class_and_names
 from dobbin_like.objects.codec.state_reader import StateReader
 from dobbin_like.objects.codec.state_writer import ClassName
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS, SnapshotScan
@@ -43,9 +44,7 @@ class Versions:
 
     def class_number(self, stored: StoredVersion) -> int:
         """Return the number of the class of a version."""
-        if stored.number & DELTA:
-            return stored.number - DELTA
-        return (self.storage.names.shape(stored.number) or (stored.number,))[0]
+        return class_and_names(self.storage.names, stored.number)[0]
 
     def name_of(self, class_number: int) -> ClassName:
         """Return the name of a class by its number in the log. IntegrityError: There is none."""

@@ -11,8 +11,7 @@ from dobbin_like.exc import NotALogError
 from dobbin_like.ids import DELTA, Tid
 from dobbin_like.log.file.log_file import check_regular
 from dobbin_like.log.reading.reader import LoggedTransaction
-from dobbin_like.name_tables import NameTables
-from dobbin_like.objects.codec.stream_keys import class_and_names
+from dobbin_like.name_tables import NameTables, class_and_names
 from dobbin_like.repair.frames import Frames, NamesAt
 from dobbin_like.repair.parts import Kept
 from dobbin_like.repair.report import Loss

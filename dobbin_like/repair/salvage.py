@@ -19,10 +19,10 @@ from dobbin_like.log.copies.new_log import NewLog, meta_of
 from dobbin_like.log.format.record import ENTRY_SIZE
 from dobbin_like.log.reading.reader import LoggedVersion
 from dobbin_like.log.reading.streams import stream_offset
-from dobbin_like.name_tables import NameTables
+from dobbin_like.name_tables import NameTables, class_and_names
 from dobbin_like.objects.codec.instructions import StateError
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
-from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
+from dobbin_like.objects.codec.stream_keys import stream_key_of, with_stream_key
 from dobbin_like.repair.frames import NamesAt, Part, StreamAt
 from dobbin_like.repair.parts import Kept, stream_parts
 from dobbin_like.repair.report import Loss, RepairReport

@@ -15,9 +15,10 @@ from dobbin_like.contract import Entry, Storage, StoredVersion, Transaction, is_
 from dobbin_like.exc import CopyError
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.mistaken.arguments import check_callables, wrong_type
+from dobbin_like.name_tables import class_and_names
 from dobbin_like.objects.codec.delta_base import with_base
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS
-from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
+from dobbin_like.objects.codec.stream_keys import stream_key_of, with_stream_key
 from dobbin_like.objects.faces.stream import StoredBytes
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Progress

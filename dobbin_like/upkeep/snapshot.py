@@ -34,10 +34,10 @@ from dobbin_like.log.format.header import new_page
 from dobbin_like.log.format.meta import Meta
 from dobbin_like.log.format.record import ENTRY_SIZE
 from dobbin_like.mistaken.arguments import check_callables, checked_path
-from dobbin_like.name_tables import NameTables
+from dobbin_like.name_tables import NameTables, class_and_names
 from dobbin_like.objects.codec.references import Marks
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
-from dobbin_like.objects.codec.stream_keys import class_and_names, stream_key_of, with_stream_key
+from dobbin_like.objects.codec.stream_keys import stream_key_of, with_stream_key
 from dobbin_like.objects.faces.stream import StoredBytes
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.store import Progress, Store

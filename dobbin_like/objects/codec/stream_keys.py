@@ -9,8 +9,6 @@ import pickletools
 from collections.abc import Sequence
 from typing import Any, Final
 
-from dobbin_like.contract import Names
-from dobbin_like.ids import DELTA
 from dobbin_like.objects.codec.references import decode_loosely
 
 _KEY: Final = "_offset"
@@ -18,16 +16,6 @@ _KEY: Final = "_offset"
 
 NUMBERS: Final = frozenset({"BININT1", "BININT2", "BININT", "LONG1", "LONG4"})
 """The instructions for whole numbers."""
-
-
-def class_and_names(names: Names, number: int) -> tuple[int, tuple[str, ...] | None]:
-    """Return the class number of a state, and the names of its attributes if it lacks them.
-
-    *number* is that of the state: of a class, a shape or a delta.
-    """
-    if number & DELTA:
-        return number - DELTA, None
-    return names.shape(number) or (number, None)
 
 
 def stream_key_of(data: bytes, names: Sequence[str] | None) -> int | None:

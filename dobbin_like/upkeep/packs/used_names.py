@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from dobbin_like.contract import Names
 from dobbin_like.ids import DELTA, INDEX_CLASS
+from dobbin_like.name_tables import class_and_names
 from dobbin_like.objects.codec.references import decode_loosely, references
-from dobbin_like.objects.codec.stream_keys import class_and_names
 
 _CLASS_NUMBER: Final = "class_number"
 """The attribute of an index that has the number of its class."""
