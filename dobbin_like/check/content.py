@@ -41,7 +41,7 @@ class Contents(Parts):
         self.complete_since: int = page.complete_since
         self._generation = page.generation
         self.loader: Loader = Loader(buffer.fd, buffer.path)
-        self.states: StateReader = StateReader(self.classes)
+        self.states: StateReader = StateReader(self.names)
 
     def check(self, tail: LogPlace, frame: Frame) -> None:
         try:
@@ -77,7 +77,7 @@ class Contents(Parts):
             self._check_states(logged, apply=False)
             return
         self._check_shapes(logged)
-        self.classes.update(*logged.names)
+        self.names.update(*logged.names)
         if self._known is not None and logged.sequence > self._known:
             self.later.update(logged.oids)
         references = self._check_states(logged, apply=True)
@@ -91,7 +91,7 @@ class Contents(Parts):
         """I5: A shape belongs to a known class, and no number gets another meaning."""
         if self.gap:
             return
-        known = self.classes
+        known = self.names
         classes = {number for number, _, _ in logged.names.classes}
         for number in classes:
             if known.shape(number) is not None:
@@ -163,7 +163,7 @@ class Contents(Parts):
 
     def _check_state(self, oid: Oid, stored: LoggedVersion) -> list[Reference]:
         """I8: What was stored can be loaded, even if its class is missing."""
-        name = self.classes.class_name(self._class_of(stored))
+        name = self.names.class_name(self._class_of(stored))
         if name is None:
             if not self.gap:
                 found = f"oid {oid} of class number {stored.number}"
@@ -198,7 +198,7 @@ class Contents(Parts):
             return None
 
     def _class_of(self, stored: LoggedVersion) -> int:
-        return class_and_names(self.classes, stored.number)[0]
+        return class_and_names(self.names, stored.number)[0]
 
     def _check_stream_object(self, oid: Oid, stored: LoggedVersion, state: dict[str, Any]) -> None:
         """I2: A stream object refers to a stream of its size, which is stored before it."""
@@ -235,5 +235,5 @@ class Contents(Parts):
         self.report.add(2, stored.position, f"{lost}, {found}", "a stored object")
 
     def _name(self, number: int) -> str:
-        name = self.classes.class_name(number)
+        name = self.names.class_name(number)
         return f"number {number}" if name is None else ".".join(name)

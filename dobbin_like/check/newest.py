@@ -54,7 +54,7 @@ class Newest:
             return
         if self._positions.stored:
             self._look_for_unreachable()
-        inner = contents.classes.class_number(*INNER_CLASS)
+        inner = contents.names.class_number(*INNER_CLASS)
         if inner is not None:
             nodes = (oid for oid, number in enumerate(contents.class_numbers) if number == inner)
             check_trees(report, nodes, self._load, contents.states)
@@ -101,11 +101,11 @@ class Newest:
     def _look_for_broken(self, policy: Policy) -> None:
         contents = self._contents
         for number, count in sorted(Counter(contents.class_numbers).items()):
-            name = contents.classes.class_name(number)
+            name = contents.names.class_name(number)
             if name is not None:
                 self._try_class(policy, name, count, persistent=True)
         values: Counter[tuple[str, str]] = Counter()
-        table = ClassTable(policy, contents.classes, self._report.path)
+        table = ClassTable(policy, contents.names, self._report.path)
         for oid in range(self._positions.next_oid):
             with contextlib.suppress(Exception):  # Damaged bytes; the walk has noted them.
                 stored = self._load(oid)

@@ -32,7 +32,7 @@ class Parts:
         self.saved: set[int] = set()
         self.gap = False
         self._buffer = buffer
-        self.classes: NameTables = NameTables()
+        self.names: NameTables = NameTables()
         self._stream_reader = StreamReader(buffer.fd, buffer.path)
         self._streams: dict[int, int] = {}  # Their sizes, by place.
 
@@ -75,7 +75,7 @@ class Parts:
         elif (oid := _first_difference(saved, scanned)) is not None:
             found = f"saved position {saved.get(oid)} of oid {oid}"
             self.report.add(10, tail.end, found, scanned.get(oid))
-        if frame.names != self.classes.rows():
+        if frame.names != self.names.rows():
             self.report.add(10, tail.end, "saved classes and shapes", "those of the transactions")
 
     def _damage(self, error: IntegrityError) -> None:

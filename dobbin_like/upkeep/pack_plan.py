@@ -59,13 +59,13 @@ class Count:
 
 
 def stored_stream(
-    classes: NameTables, number: int, state: bytes
+    names: NameTables, number: int, state: bytes
 ) -> tuple[int | None, tuple[str, ...] | None]:
     """Return the key of the stream of a state, if any, and the names of its attributes."""
-    class_number, names = class_and_names(classes, number)
-    if classes.class_name(class_number) != STREAM_CLASS:
-        return None, names
-    return stream_key_of(state, names), names
+    class_number, attributes = class_and_names(names, number)
+    if names.class_name(class_number) != STREAM_CLASS:
+        return None, attributes
+    return stream_key_of(state, attributes), attributes
 
 
 class Survivors:

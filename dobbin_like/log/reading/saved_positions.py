@@ -162,7 +162,7 @@ class _Source:
 
 
 def encode_saved(
-    tail: LogPlace, positions: Positions, classes: NameTables, covered: LogPlace
+    tail: LogPlace, positions: Positions, names: NameTables, covered: LogPlace
 ) -> tuple[bytes, LogPlace]:
     """Return a frame at *tail* with the positions as of *covered*, and the place after it.
 
@@ -170,7 +170,7 @@ def encode_saved(
         IntegrityError: Saved positions that are needed for it can't be read.
     """
     blocks = [encode_block(block) for block in positions.blocks()]
-    start, fill, after = encode_around(tail, positions, classes.rows(), covered, blocks)
+    start, fill, after = encode_around(tail, positions, names.rows(), covered, blocks)
     return b"".join((start, *blocks, fill)), after
 
 
