@@ -15,10 +15,8 @@ from dobbin_like.contract import Entry, Storage, StoredVersion, Transaction, is_
 from dobbin_like.exc import CopyError
 from dobbin_like.ids import DELTA, NO_TID, Oid, Tid
 from dobbin_like.mistaken.arguments import check_callables, wrong_type
-from dobbin_like.name_tables import class_and_names
 from dobbin_like.objects.codec.delta_base import with_base
-from dobbin_like.objects.codec.state_reader import STREAM_CLASS
-from dobbin_like.objects.codec.stream_keys import stream_key_of, with_stream_key
+from dobbin_like.objects.codec.stream_keys import stored_stream, stream_key_of, with_stream_key
 from dobbin_like.objects.faces.stream import StoredBytes
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Progress
@@ -230,11 +228,8 @@ class Transfer:
 
     def _stream(self, stored: StoredVersion) -> tuple[int | None, tuple[str, ...] | None]:
         """Return the key of the stream of a state, and what is needed to change it."""
-        names = self._source.names  # The numbers are the same in both.
-        number, attributes = class_and_names(names, stored.number)
-        if names.class_name(number) != STREAM_CLASS:
-            return None, None
-        return stream_key_of(stored.data, attributes), attributes
+        # The numbers are the same in both.
+        return stored_stream(self._source.names, stored.number, stored.data)
 
     # -- comparing -----------------------------------------------------------------
 

@@ -18,14 +18,9 @@ from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS
-from dobbin_like.objects.codec.stream_keys import with_stream_key
+from dobbin_like.objects.codec.stream_keys import stored_stream, with_stream_key
 from dobbin_like.objects.faces.stream import StoredBytes
-from dobbin_like.upkeep.pack_plan import (
-    Count,
-    MissedError,
-    Survivors,
-    stored_stream,
-)
+from dobbin_like.upkeep.pack_plan import Count, MissedError, Survivors
 from dobbin_like.upkeep.packs.report import PackSize
 from dobbin_like.upkeep.throttle import Throttle
 

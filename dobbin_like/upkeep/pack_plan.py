@@ -25,10 +25,10 @@ from dobbin_like.log.format.record import ENTRY_SIZE, TRANSACTION_SIZE, LogPlace
 from dobbin_like.log.format.saved import positions_size
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction, LoggedVersion
 from dobbin_like.log.reading.streams import stream_key, stream_offset
-from dobbin_like.name_tables import NameTables, class_and_names
+from dobbin_like.name_tables import NameTables
 from dobbin_like.objects.codec.references import Marks, references
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
-from dobbin_like.objects.codec.stream_keys import stream_key_of, with_stream_key
+from dobbin_like.objects.codec.stream_keys import stored_stream, with_stream_key
 from dobbin_like.objects.deltas.delta import MissingBaseError
 from dobbin_like.upkeep.packs.report import PackSize
 from dobbin_like.upkeep.packs.used_names import note_indexed_class, targets_and_numbers
@@ -56,16 +56,6 @@ class Count:
 
     def size(self, in_bytes: int) -> PackSize:
         return PackSize(self.objects, self.revisions, self.transactions, in_bytes)
-
-
-def stored_stream(
-    names: NameTables, number: int, state: bytes
-) -> tuple[int | None, tuple[str, ...] | None]:
-    """Return the key of the stream of a state, if any, and the names of its attributes."""
-    class_number, attributes = class_and_names(names, number)
-    if names.class_name(class_number) != STREAM_CLASS:
-        return None, attributes
-    return stream_key_of(state, attributes), attributes
 
 
 class Survivors:

@@ -37,7 +37,7 @@ from dobbin_like.mistaken.arguments import check_callables, checked_path
 from dobbin_like.name_tables import NameTables, class_and_names
 from dobbin_like.objects.codec.references import Marks
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
-from dobbin_like.objects.codec.stream_keys import stream_key_of, with_stream_key
+from dobbin_like.objects.codec.stream_keys import stored_stream, with_stream_key
 from dobbin_like.objects.faces.stream import StoredBytes
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.store import Progress, Store
@@ -284,8 +284,7 @@ class _State:
         carried: dict[int, int] = {}
         for oid in self._stream_oids:
             stored = self._stored(oid)
-            _, names = class_and_names(source.names, stored.number)
-            old = stream_key_of(stored.data, names)
+            old, names = stored_stream(source.names, stored.number, stored.data)
             if old is None:
                 continue
             if old not in carried:

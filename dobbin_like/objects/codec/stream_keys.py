@@ -9,13 +9,29 @@ import pickletools
 from collections.abc import Sequence
 from typing import Any, Final
 
+from dobbin_like.contract import Names
+from dobbin_like.name_tables import class_and_names
 from dobbin_like.objects.codec.references import decode_loosely
+from dobbin_like.objects.codec.state_reader import STREAM_CLASS
 
 _KEY: Final = "_offset"
 """The attribute of a stream that has its key."""
 
 NUMBERS: Final = frozenset({"BININT1", "BININT2", "BININT", "LONG1", "LONG4"})
 """The instructions for whole numbers."""
+
+
+def stored_stream(
+    names: Names, number: int, data: bytes
+) -> tuple[int | None, tuple[str, ...] | None]:
+    """Return the key of the stream of a state, if it is of one, and what is needed to change it.
+
+    *number* is that of the state; for the rest, see :func:`stream_key_of`.
+    """
+    class_number, attributes = class_and_names(names, number)
+    if names.class_name(class_number) != STREAM_CLASS:
+        return None, None
+    return stream_key_of(data, attributes), attributes
 
 
 def stream_key_of(data: bytes, names: Sequence[str] | None) -> int | None:
