@@ -95,8 +95,6 @@ class _Repair:
         # Above every oid that is referred to: no new object may get that of a lost one.
         self._next_oid = 0 if self._page is None else self._page.next_oid
         self._frames = self._again()
-        self._names: dict[int, tuple[str, str]] = {}
-        self._shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
         self._referred: dict[int, int] = {}
 
     def look(self) -> None:
@@ -117,8 +115,6 @@ class _Repair:
             report.notes.append("the header can't be read; its values were reconstructed")
         if self._committed is None:
             report.notes.append("the header has no committed end; the whole file was searched")
-        self._names = {**frames.guessed, **frames.classes}
-        self._shapes = {**frames.guessed_shapes, **frames.shapes}
 
     def _note(self, found: Iterable[tuple[int, int]]) -> None:
         for oid, class_number in found:
@@ -131,7 +127,7 @@ class _Repair:
         intact = self._page if self._report.complete else None
         since = self._frames.tid if intact is None else intact.complete_since
         log = NewLog(file, new_page(since, self._next_oid), self._next_oid)
-        known = KnownOrNot(self._names, self._shapes, self._referred)
+        known = KnownOrNot(*self._frames.names(), self._referred)
         salvage = Salvage(self._source, log, known, self._report)
         for part in self._again().walk(self._step(1)):
             salvage.add(part)

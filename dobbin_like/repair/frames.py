@@ -39,24 +39,27 @@ class NamesAt(NamedTuple):
 Part = Kept | StreamAt | NamesAt
 """The items that a walk yields."""
 
+_Classes = dict[int, tuple[str, str]]
+_Shapes = dict[int, tuple[int, tuple[str, ...]]]
+
 
 class Frames:
     """One walk over a damaged log, in one thread. Iterate once.
 
-    Afterwards, ``losses`` lists what could not be read, ``classes`` and ``shapes`` have the names
-    of classes and the shapes by number, from wherever they were found, ``guessed`` and
-    ``guessed_shapes`` those from damaged places, and ``tid`` is that of the last transaction.
+    Afterwards, ``losses`` lists what could not be read, and ``tid`` is that of the last
+    transaction.
     """
 
     def __init__(self, source: Source, page_checksum: int | None, committed: int | None) -> None:
         self.source = source
         self.losses: list[Loss] = []
-        self.classes: dict[int, tuple[str, str]] = {}
-        self.guessed: dict[int, tuple[str, str]] = {}
-        self.shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
-        self.guessed_shapes: dict[int, tuple[int, tuple[str, ...]]] = {}
         self.tid: Tid = NO_TID
         self.found: bool = False
+        self._classes: _Classes = {}
+        self._shapes: _Shapes = {}
+        # From damaged places.
+        self._guessed_classes: _Classes = {}
+        self._guessed_shapes: _Shapes = {}
         self._page_checksum = page_checksum
         # All before has to be there. If nothing tells, whatever is in the file.
         self._certain = source.size if committed is None else min(committed, source.size)
@@ -64,6 +67,14 @@ class Frames:
         if committed is not None and committed > source.size:
             what = "committed bytes that are not in the file"
             self.losses.append(Loss(source.size, committed, what))
+
+    def names(self) -> tuple[_Classes, _Shapes]:
+        """Return the names of classes and the shapes by number, from wherever they were found.
+
+        What only damaged places tell is better than nothing.
+        """
+        classes = {**self._guessed_classes, **self._classes}
+        return classes, {**self._guessed_shapes, **self._shapes}
 
     def walk(self, progress: Progress | None = None) -> Iterator[Part]:
         """Yield the transactions and the streams that can be read, oldest first."""
@@ -132,9 +143,9 @@ class Frames:
 
     def _learn(self, names: NewNames) -> None:
         for number, module, qualname in names.classes:
-            self.classes.setdefault(number, (module, qualname))
+            self._classes.setdefault(number, (module, qualname))
         for number, class_number, attributes in names.shapes:
-            self.shapes.setdefault(number, (class_number, attributes))
+            self._shapes.setdefault(number, (class_number, attributes))
 
     def _lose_entries(self, kept: Kept, *, certain: bool) -> None:
         for position, oid in kept.lost:
@@ -172,10 +183,10 @@ class Frames:
             self.tid = part.logged.tid
             for number, module, qualname in part.logged.names.classes:
                 if all(word.isidentifier() for word in f"{module}.{qualname}".split(".")):
-                    self.guessed.setdefault(number, (module, qualname))
+                    self._guessed_classes.setdefault(number, (module, qualname))
             for number, class_number, attributes in part.logged.names.shapes:
                 if attributes and all(map(str.isidentifier, attributes)):
-                    self.guessed_shapes.setdefault(number, (class_number, attributes))
+                    self._guessed_shapes.setdefault(number, (class_number, attributes))
             self._lose_entries(part, certain=False)
             what = "damaged parts of user, description and new classes of a transaction"
             self.losses.append(Loss(offset, part.logged.first_entry, what, part.logged.tid))

@@ -69,9 +69,7 @@ def readable_classes(
                     before = newest.get(oid) if stored.number & DELTA else (stored.number, 0)
                     if before is not None:  # Else it is a change of what is lost.
                         newest[oid] = before[0], before[1] + len(stored.data)
-    # What only damaged places tell is better than nothing.
-    found = {**frames.guessed, **frames.classes}
-    shapes = {**frames.guessed_shapes, **frames.shapes}
+    found, shapes = frames.names()
     names.update((), [(number, *shape) for number, shape in shapes.items()])
     counts: dict[str, list[int]] = {}
     for number, size in newest.values():
