@@ -154,13 +154,13 @@ class Transfer:
     ``versions`` counts what was compared. One thread.
 
     Args:
-        before: By how much the numbers of transactions in the source are higher.
+        ahead: By how much the numbers of transactions in the source are higher.
     """
 
-    def __init__(self, source: Storage, target: Storage, before: int = 0) -> None:
+    def __init__(self, source: Storage, target: Storage, ahead: int = 0) -> None:
         self._source = source
         self._target = target
-        self._before = before
+        self._ahead = ahead
         self._carried: dict[int, int] = {}  # Keys in the target by those in the source.
         self._compared: dict[int, int] = {}
         self.versions: int = 0
@@ -243,8 +243,8 @@ class Transfer:
         """
         if ours is None or theirs is None or _told(ours) != _told(theirs):
             return f"it has {theirs}, expected {ours}"
-        if ours.sequence != theirs.sequence + self._before:
-            expected = ours.sequence - self._before
+        if ours.sequence != theirs.sequence + self._ahead:
+            expected = ours.sequence - self._ahead
             return f"transaction {ours.tid} is number {theirs.sequence}, expected {expected}"
         if (list(ours.oids), ours.names) != (list(theirs.oids), theirs.names):
             return f"transaction {ours.tid} is not the same"

@@ -101,7 +101,8 @@ class Follower:
         path = checked_path("path", path)
         self._source = source
         is_new = _check_path(source, path)
-        self._there: tuple[int, Tid] | None  # None: it is to be found out.
+        # How many transactions are in the file, and the last tid; None: it is to be found out.
+        self._copied: tuple[int, Tid] | None
         self._pin: Pin | None = None
         if is_new and source.complete_since and not isinstance(source, TransactionLog):
             self._pin = _write_all(source, path, progress)
@@ -109,7 +110,7 @@ class Follower:
         try:
             self._beginning = self._find_beginning()
             self._check_source()
-            self._there = self._begin()
+            self._copied = self._begin()
             self._move_pin()
             self._check_source()  # It may have been packed before that.
         except BaseException:
@@ -160,10 +161,10 @@ class Follower:
         if source.has_news():
             source.apply(source.read_news())
         self._check_source()
-        if self._there is None:
-            self._there = self._begin()
-        begin, total = len(target), len(source) - len(target) - self._before
-        transfer = Transfer(source, target, self._before)
+        if self._copied is None:
+            self._copied = self._begin()
+        begin, total = len(target), len(source) - len(target) - self._ahead
+        transfer = Transfer(source, target, self._ahead)
         for logged in source.transactions(target.tid, source.tid):
             self._append(transfer, logged)
             if progress is not None:
@@ -185,7 +186,7 @@ class Follower:
         Cost: Both are read.
         """
         source, target = self._source, self._target
-        transfer, until = Transfer(source, target, self._before), target.tid
+        transfer, until = Transfer(source, target, self._ahead), target.tid
         since = max(source.complete_since, target.complete_since)
         pin = Pin(source, since)
         try:
@@ -233,16 +234,16 @@ class Follower:
     def _append(self, transfer: Transfer, logged: Transaction) -> None:
         target = self._target
         with self._held():
-            if (len(target), target.tid) != self._there:
+            if (len(target), target.tid) != self._copied:
                 reason = "another process follows to it, too; let one of them do it"
                 raise CopyError(target.path, reason)
-            self._there = None  # If this is interrupted, it may be there or not.
+            self._copied = None  # If this is interrupted, it may be there or not.
             transfer.append(logged)
             target.apply(target.read_news())
-            if (len(target) + self._before, target.tid) != (logged.sequence, logged.tid):
+            if (len(target) + self._ahead, target.tid) != (logged.sequence, logged.tid):
                 reason = f"transaction {logged.tid} could not be recorded; see the messages before"
                 raise CopyError(target.path, reason)
-            self._there = len(target), logged.tid
+            self._copied = len(target), logged.tid
 
     def _find_beginning(self) -> Transaction | None:
         """Return the transaction that has all that was in the source when the file was made."""
@@ -251,7 +252,7 @@ class Follower:
         return next(target.transactions(until=since, newest_first=True), None) if since else None
 
     @property
-    def _before(self) -> int:
+    def _ahead(self) -> int:
         """By how much the numbers of transactions in the source are higher."""
         beginning = self._beginning
         return sequence_of(beginning) - beginning.sequence if beginning is not None else 0
@@ -294,16 +295,16 @@ class Follower:
                 source.apply(news)  # A pack was faster.
 
     def _is_there(self, logged: Transaction) -> bool:
-        source, before, beginning = self._source, self._before, self._beginning
+        source, ahead, beginning = self._source, self._ahead, self._beginning
         if beginning is not None and logged.tid <= beginning.tid:  # Or a part of it.
             logged = beginning
         tid = logged.tid
         found = next(source.transactions(Tid(tid - 1), tid), None)
         if tid <= source.complete_since:  # A pack has left a part of it, or nothing.
-            return found is None or found.sequence == logged.sequence + before
+            return found is None or found.sequence == logged.sequence + ahead
         if logged is beginning:
-            return found is not None and found.sequence == logged.sequence + before
-        transfer = Transfer(source, self._target, before)
+            return found is not None and found.sequence == logged.sequence + ahead
+        transfer = Transfer(source, self._target, ahead)
         return not transfer.difference(found, logged, streams=False)
 
     def _later(self) -> tuple[int, Tid]:

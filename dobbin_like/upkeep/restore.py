@@ -94,9 +94,8 @@ def restore(
     check_flags(prefix=prefix)
     check_lock_timeout(lock_timeout=lock_timeout)
     backup = checked_path("backup", backup)
-    path = os.path.realpath(
-        checked_path("path", path)
-    )  # To replace a link would leave the old file.
+    # To replace a link would leave the old file.
+    path = os.path.realpath(checked_path("path", path))
     with contextlib.closing(OriginalLog(backup, prefix=prefix)) as original:
         _check(original, path, prefix=prefix)
         with NewFile(path, original.mode) as new:
