@@ -24,7 +24,7 @@ import transaction
 
 from dobbin_like import Database, PersistentList, safe
 from dobbin_like.check import check_log
-from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, NotALogError
+from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, NotALogError, PackError
 from dobbin_like.exchange.sqlite import mirror
 from dobbin_like.log import path_watch
 from dobbin_like.log.copies.new_log import NewLog
@@ -419,6 +419,59 @@ def test_no_new_file_takes_the_place_of_a_pipe_or_is_waited_for_there(
             database.snapshot(pipe)
     with pytest.raises(CopyError, match="no regular file"):
         restore(tmp_path / "backup.log", pipe)
+
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_is_no_file_stays_where_a_new_file_would_be_written_at_first(
+    path: Path, tmp_path: Path, kind: str
+) -> None:
+    # It was written to and removed; a link came to the place.
+    target, copy, empty = (tmp_path / name for name in ("new.log", "copy.log", "empty"))
+    empty.touch()
+
+    def lies_beside(path: Path, suffix: str) -> Path:
+        place = path.with_name(f"{path.name}{suffix}")
+        if kind == "pipe":
+            os.mkfifo(place)
+        else:
+            place.symlink_to(empty)
+        return place
+
+    with Database(path) as database:
+        change(database, n=1)
+        database.backup(copy)
+        part = lies_beside(target, ".part")
+        writes: list[Callable[[], object]] = [
+            partial(database.backup, target),
+            partial(database.snapshot, target),
+            partial(restore, copy, target),
+            partial(mirror.make, database.storage, str(target)),
+        ]
+        for write in writes:
+            with pytest.raises(CopyError, match=r"new\.log\.part, .* is no regular file; give"):
+                write()
+    packed = lies_beside(copy, ".pack")
+    refused = pytest.raises(PackError, match=r"copy\.log\.pack, .* is no regular file; move it")
+    with Database(copy) as database, refused:
+        database.pack()
+
+    assert not target.exists()
+    for place in part, packed:
+        assert place.is_fifo() if kind == "pipe" else place.is_symlink()
+    assert not empty.stat().st_size
+
+
+def test_a_pipe_beside_a_log_with_two_names_is_not_waited_for(path: Path) -> None:
+    with Database(path) as database:
+        change(database, n=1)
+    os.link(path, path.with_name("another name"))
+    pipe = path.with_name(f"{path.name}.part")
+    os.mkfifo(pipe)
+
+    with Database(path) as database:
+        assert database.root["n"] == 1
 
     assert pipe.is_fifo()
 

@@ -23,7 +23,7 @@ from dobbin_like.exchange.source import Damaged, Versions, reason_of
 from dobbin_like.exchange.sqlite.rows import Rows
 from dobbin_like.exchange.sqlite.tables import INDEXES, Tables, quoted
 from dobbin_like.ids import DELTA, Oid, Tid
-from dobbin_like.log.file.new_file import check_place
+from dobbin_like.log.file.new_file import check_place, is_no_file
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.store import Progress
@@ -84,6 +84,9 @@ def _new_file(path: str) -> Iterator[str]:
     check_place(path)
     refuse_existing(path)
     part = f"{path}.part"
+    if is_no_file(part):
+        where = f"{part}, which it would be written to at first"
+        raise CopyError(path, f"{where}, is no regular file; give another path")
     # Not through a link: another user may have put one there, to a file of ours.
     file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:

@@ -58,7 +58,8 @@ class NewFile:
         mode: Its permissions if there is none.
 
     Raises:
-        CopyError: Another is writing the file for this path, or what is there is no file.
+        CopyError: Another is writing the file for this path, or what is there is no file; or the
+            name under which it would be written is that of a log in use, or of no file.
         OSError: The file can't be made.
     """
 
@@ -146,6 +147,9 @@ class NewFile:
 
     def _open(self) -> bool:
         """Open and lock the file; return whether it is new, and it need not be tried again."""
+        if is_no_file(self.path):
+            what = "no regular file"
+            raise self._refusal(what)
         self._file = io.FileIO(self.path, "r+", opener=_create)
         if not try_lock(self.fd, self.path):
             self._close()
@@ -158,16 +162,17 @@ class NewFile:
             # One with another name, too, was put there by a writer that was killed right then.
             if status.st_nlink == 1 and _is_in_use(self.fd):
                 self._close()  # It is not to be removed.
-                raise self._refusal()
+                what = "a log"
+                raise self._refusal(what)
             # Left by one that was killed. A new one, for this one may have another name by
             # now: that of its place.
             os.unlink(self.path)
             return False
         return True
 
-    def _refusal(self) -> Error:
-        reason = f"{self.path}, which it would be written to at first, is a log; give another path"
-        return CopyError(self._place, reason)
+    def _refusal(self, what: str) -> Error:
+        where = f"{self.path}, which it would be written to at first"
+        return CopyError(self._place, f"{where}, is {what}; give another path")
 
     def _drop(self) -> None:
         """Close the file; remove it if it has not come to its place."""
@@ -224,8 +229,8 @@ class PackFile(NewFile):
             time.sleep(_LOOK_SECONDS)
         raise PackRunningError(self.path)
 
-    def _refusal(self) -> Error:
-        reason = f"{self.path}, which the packed log would be written to, is a log; move it"
+    def _refusal(self, what: str) -> Error:
+        reason = f"{self.path}, which the packed log would be written to, is {what}; move it"
         return PackError(self._place, reason)
 
 
@@ -247,6 +252,18 @@ def check_place(path: str) -> None:
         raise CopyError(path, "it is no regular file; give the path of one")
 
 
+def is_no_file(path: str) -> bool:
+    """Return whether a device, a pipe or a link lies where a new file is to be written at first.
+
+    It would be written to, or what the link leads to, and then be removed or come to its place.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:  # The next call says why, and what a directory is.
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
 def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
     """Remove a new file at *path* that nobody writes any more: its writer was killed.
 
@@ -256,7 +273,7 @@ def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
     Cost: One system call if there is none.
     """
     try:
-        fd = os.open(path, os.O_RDWR)
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
         return
     try:
@@ -284,8 +301,10 @@ def remove_left(path: str, status: os.stat_result) -> None:
     can't be replaced. A writer that lives has it locked, and removes the name itself.
     """
     if status.st_nlink > 1:
+        written = os.path.realpath(path) + _WRITTEN
         with contextlib.suppress(OSError):
-            _unlink_left(os.path.realpath(path) + _WRITTEN, status)
+            if _leads_to(written, status):  # First: opening a pipe waits for its other end.
+                _unlink_left(written, status)
 
 
 def _unlink_left(written: str, status: os.stat_result) -> None:
