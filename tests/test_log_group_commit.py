@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +26,7 @@ from dobbin_like.log.file import disk
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.writing import flusher
 from dobbin_like.persistent import PersistentDict, checkout
+from dobbin_like.transactions.commit import lock
 from tests.helpers.log_files import tids, words_of
 from tests.helpers.power import count_syncs, fail_syncs
 from tests.helpers.processes import exit_code, forked, forked_in_c, in_child
@@ -585,12 +587,12 @@ def test_what_was_lost_with_a_sync_that_failed_is_forgotten(path: Path) -> None:
             file.seek(first.end)
             file.write(bytes(end - first.end))
 
-        commit(other, 0, b"instead")
-        assert [logged.tid for logged in log.read_news()] == [2]
+        instead = commit(other, 0, b"instead")
+        assert [logged.tid for logged in log.read_news()] == [instead.tid]
         log.apply(log.read_news())
         assert log.load(Oid(0)).data == b"instead"  # type: ignore[union-attr]
-        commit(log, 0, b"goes on")
-    assert tids(path) == [1, 2, 3]
+        last = commit(log, 0, b"goes on")
+    assert tids(path) == [1, instead.tid, last.tid]
 
 
 def test_pages_that_are_lost_before_anybody_was_told_are_no_damage(path: Path) -> None:
@@ -625,6 +627,35 @@ def test_what_is_lost_stays_in_doubt_though_another_thread_commits_with_its_tid(
         assert commit(log, 1, b"instead").tid == lost.tid
         with pytest.raises(InDoubtError, match="repaired"):
             log.confirm(lost)
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+def test_no_other_transaction_gets_the_tid_of_what_is_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch, instances: int
+) -> None:
+    # Where the clock is behind the log, that of the last one was counted on.
+    monkeypatch.setattr(lock, "time", SimpleNamespace(time_ns=lambda: 0))
+    fill(path, "a", "b")
+    databases = [open_at(path) for _ in range(instances)]
+    in_doubt, other = databases[0], databases[-1]
+    increment(in_doubt, "a")
+    start = words_of(path)["APPENDED"] or 0
+    with pytest.MonkeyPatch.context() as patch:
+        fail_syncs(patch, 1)
+        with pytest.raises(InDoubtError) as caught:
+            in_doubt.transaction_manager.commit()
+    in_doubt.transaction_manager.abort()
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(bytes((words_of(path)["APPENDED"] or 0) - start))
+
+    increment(other, "b")
+    other.transaction_manager.commit()
+
+    for database in databases:
+        assert database.outcome(caught.value.tid) is False
+        assert database.outcome(other.tid) is True
+        database.close()
 
 
 def test_a_database_is_told_that_a_commit_is_in_doubt_and_what_became_of_it(path: Path) -> None:

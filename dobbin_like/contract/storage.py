@@ -196,7 +196,10 @@ class Storage(Protocol):
 
     @property
     def last_tid(self) -> Tid:
-        """Of the newest transaction that is appended, for the holder of the commit lock."""
+        """Of the newest transaction that is appended, for the holder of the commit lock.
+
+        Above it, if what was appended behind it may be lost: such tids are not given again.
+        """
 
     def acquire(self, *, settled: bool = True) -> None:
         """Begin to write: take the commit lock, which all instances over the data share.

@@ -270,7 +270,9 @@ class TransactionLog:
 
     @property
     def last_tid(self) -> Tid:
-        return self._writing.writer.appended.place.tid
+        writer = self._writing.writer
+        # Who is in doubt asks by the tid: no other transaction gets it.
+        return max(writer.appended.place.tid, writer.gone_tid)
 
     @property
     def behind(self) -> bool:

@@ -59,7 +59,8 @@ class LogFile:
     ``joined``: this instance counts among those that may write to it. ``sync_turn`` is
     :mod:`dobbin_like.log.writing.syncing`'s, and ``is_syncing``: the thread that has it syncs, or
     waits for that. ``follows``: a log that follows another may be written to, and what is created
-    here is one; else it may be read only.
+    here is one; else it may be read only. ``gone``: so many transactions, at most, were lost when
+    this instance has repaired it; :mod:`dobbin_like.log.writing.writer`'s.
     """
 
     def __init__(self, path: str, *, read_only: bool, follows: bool = False) -> None:
@@ -82,6 +83,7 @@ class LogFile:
         # Before the sync lock, which all threads have that use the descriptor.
         self.sync_turn: threading.RLock = reentrant_lock()
         self.is_syncing: bool = False
+        self.gone: int = 0
 
     def open(self) -> bool:
         """Open the file if it is there; return whether it is a log that was begun.

@@ -30,6 +30,7 @@ from dobbin_like.log.format.header import (
     WordValues,
     decode_words,
 )
+from dobbin_like.log.format.record import LEAST_SIZE
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.writing.syncing import write_again
 
@@ -98,6 +99,8 @@ def _is_right(file: LogFile, said: WordValues, end: int) -> bool:
 
 def _store(words: Words, said: WordValues, file: LogFile, end: int) -> None:
     # LOOSE, which may have been ahead of the disk, before DURABLE: readers take the greater one.
+    if said.appended is not None and said.appended > end:
+        file.gone = (said.appended - end) // LEAST_SIZE
     words.put(LOOSE, end, end)
     words.put(DURABLE, end)
     words.put(SYNCING, end)

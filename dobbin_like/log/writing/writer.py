@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 
 from dobbin_like.contract import NO_NAMES, Entry
 from dobbin_like.exc import Error, InDoubtError, IntegrityError, NotHeldError
-from dobbin_like.ids import Oid, Tid
+from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.words import SEEN_SIZE, Words
 from dobbin_like.log.format import record
@@ -81,7 +81,8 @@ class Writer:
     taken. ``promises`` has those of this instance that have to be synced, by their tids and
     checksums: a tid is given again if what had it is lost with a sync that failed.
     ``appended`` is the end of the log as this knows it. ``loose``: something is visible that is
-    not durable, up to ``loose_end``. ``counts`` are what this has appended.
+    not durable, up to ``loose_end``. ``counts`` are what this has appended. ``gone_tid``: tids up
+    to here may be those of transactions that a repair has found to be lost.
     """
 
     def __init__(self, log: ReadableLog, *, sync: bool) -> None:
@@ -92,6 +93,7 @@ class Writer:
         self._sync = sync
         self._zeros = _FIRST_ZEROS
         self.counts: Counts = Counts()
+        self.gone_tid: Tid = NO_TID
         self.forget()
 
     def forget(self) -> None:
@@ -143,6 +145,10 @@ class Writer:
                 expected = f"at least {appended.place.end} bytes"
                 raise IntegrityError(self._file.path, size, text, expected)
             self._adopt()
+        if self._file.gone:
+            # If the clock is behind the log, each had the tid after that of the one before.
+            self.gone_tid = Tid(appended.place.tid + self._file.gone)
+            self._file.gone = 0
         if appended.transactions:
             visible, known = appended.shown, appended.transactions
             appended.transactions = [logged for logged in known if logged.end > visible]
