@@ -24,7 +24,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file import disk
 from dobbin_like.log.format.header import PAGE_SIZE
-from dobbin_like.log.writing import flusher
+from dobbin_like.log.writing import flusher, writable
 from dobbin_like.persistent import PersistentDict, checkout
 from dobbin_like.transactions.commit import lock
 from tests.helpers.log_files import tids, words_of
@@ -398,6 +398,49 @@ def test_a_storage_waits_no_longer_for_another_that_syncs(
         slow.let_all_end()
         steps.join()
         assert commit(hasty, 1, b"third").tid == hasty.last_tid
+
+
+@pytest.mark.parametrize("step", ["acquire", "prepare", "wait_for"])
+def test_what_the_lock_was_waited_for_is_no_more_left_for_another_that_syncs(
+    path: Path, slow: SlowDisk, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    left: list[float] = []
+
+    def look_on(_file: object, _end: int, seconds: float) -> bool:
+        left.append(seconds)
+        return False
+
+    monkeypatch.setattr(writable, "may_be_synced_in_time", look_on)
+    steps = Steps()
+    with opened(path, 1) as (log,), opened(path, 1, lock_timeout=100) as (hasty,):
+        logged = append(log, 0, b"second")
+
+        def keep_waiting() -> None:
+            log.acquire(settled=False)
+            held.set()
+            while not words_of(path)["WAITING"]:
+                os.sched_yield()
+            time.sleep(0.05)
+            log.release()
+
+        held = threading.Event()
+        steps.thread(keep_waiting)
+        held.wait(WAIT_SECONDS)
+
+        def depend() -> None:
+            hasty.acquire(settled=step == "acquire")
+            if step == "prepare":
+                hasty.prepare(Tid(hasty.last_tid + 1), [(Oid(1), 1, b"third")])
+            hasty.release()
+            hasty.wait_for(logged)
+
+        with pytest.raises(LockTimeout, match="after 100 seconds"):
+            depend()
+        hasty.release()
+        steps.join()
+        slow.let_all_end()
+
+    assert 0 < left[0] <= 100 - 0.05
 
 
 def test_who_has_appended_waits_for_another_that_syncs_without_a_limit(

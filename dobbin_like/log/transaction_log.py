@@ -78,10 +78,10 @@ class TransactionLog:
         path: Of the file; it need not exist, and nothing is created before acquire().
         sync: Whether a transaction is visible, and confirmed, only when it is on stable storage.
             Without it, it is a second later, or at close().
-        lock_timeout: Seconds to wait for the commit lock, and as long for another commit that is
-            being synced if this one depends on it; None: as long as it takes. Opening the log has
-            no limit, nor has the sync of what is appended: nobody would know whether it is
-            committed.
+        lock_timeout: Seconds to wait for others, together: for the commit lock, and for another
+            commit that is being synced if this one depends on it; None: as long as it takes.
+            Opening the log has no limit, nor has the sync of what is appended: nobody would know
+            whether it is committed.
         read_only: Never write, not even by chance: the file is opened for reading.
 
     Raises:

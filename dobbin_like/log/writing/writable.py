@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from threading import get_ident
@@ -51,19 +52,27 @@ _MOST_UNSEEN: Final = 50
 """Transactions that may wait for the disk, most of them failed ones for which nobody waits."""
 
 
+class _Patience(threading.local):
+    """What is left, for the calling thread, of the *seconds* that it may wait for others."""
+
+    def __init__(self, seconds: float) -> None:
+        self.left = seconds
+
+
 class WritableLog:
     """The commit lock of a log, a writer for whoever holds it, and the queue for the disk.
 
     Args:
         sync: Whether what is written is on stable storage before it is visible.
-        lock_timeout: Seconds to wait for the commit lock, and for those that sync before anything
-            is appended; None: as long as it takes.
+        lock_timeout: Seconds to wait for the commit lock, and with what is left of them for those
+            that sync before anything is appended; None: as long as it takes.
     """
 
     def __init__(self, log: ReadableLog, *, sync: bool, lock_timeout: float | None) -> None:
         self.log = log
         self.sync = sync
         self.lock_timeout = lock_timeout
+        self._patience = _Patience(lock_timeout or 0.0)
         self._waiting = Waiting(log)
         self.lock: CommitLock = CommitLock(log.path, self._descriptor, self._waiting.tell)
         self.writer: Writer = Writer(log, sync=sync)
@@ -94,7 +103,13 @@ class WritableLog:
             raise ReadOnlyStorageError(log.path, self.why_read_only)
         if os.getpid() != self._pid:
             self.after_fork_in_child()
-        self._take(self.lock_timeout)
+        timeout = self.lock_timeout
+        if timeout is None:
+            self._take(None)
+        else:
+            since = time.monotonic()
+            self._take(timeout)
+            self._patience.left = timeout - (time.monotonic() - since)
         unseen = self.writer.unseen
         if self._closing or (unseen and (settled or len(unseen) > _MOST_UNSEEN)):
             try:
@@ -200,14 +215,17 @@ class WritableLog:
             self.queue.make_durable(self.log.file, end, self.writer.appended.failures)
 
     def wait_for_syncs(self, end: int) -> None:
-        """Wait until what is before *end* is synced, for as long as for the commit lock.
+        """Wait until what is before *end* is synced, for what the lock has left of the limit.
 
         Before anything is appended. After that there is no limit: nobody would know what has
         become of it. Raises LockTimeout, OSError.
         """
-        timeout = self.lock_timeout
-        if timeout is not None and not may_be_synced_in_time(self.log.file, end, timeout):
-            raise LockTimeout(self.log.path, timeout)
+        timeout, patience = self.lock_timeout, self._patience
+        if timeout is not None:
+            since = time.monotonic()
+            if not may_be_synced_in_time(self.log.file, end, patience.left):
+                raise LockTimeout(self.log.path, timeout)
+            patience.left -= time.monotonic() - since
 
     def _settle(self) -> None:
         """Wait until all that is appended is visible. With the lock: nothing is added to it."""
