@@ -175,14 +175,22 @@ def test_a_check_that_nobody_reads_says_what_it_has_found(log: str) -> None:
     assert (result.returncode, result.stderr.decode()) == (1, hint)
 
 
-def test_a_disk_that_is_full_is_one_line(log: str) -> None:
+@pytest.mark.parametrize(
+    "command", ["log", "log --json", "show", "info", "export", "follow --once", "top --once"]
+)
+def test_a_disk_that_is_full_is_one_line(log: str, tmp_path: Path, command: str) -> None:
+    name, *options = command.split()
+    files = [log, str(tmp_path / "copy.log")] if name == "follow" else [log]
     with Path("/dev/full").open("w") as full:
         result = processes.run(
-            [*DOBBIN, "log", log], cwd=processes.ROOT, stdout=full, stderr=subprocess.PIPE
+            [*DOBBIN, name, *files, *options],
+            cwd=processes.ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
         )
 
     assert result.returncode == 2
-    assert result.stderr == b"dobbin: No space left on device\n"
+    assert result.stderr == b"dobbin: standard output: No space left on device\n"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8:strict", "ascii:surrogateescape"])

@@ -16,7 +16,6 @@ import difflib
 import importlib
 import keyword
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -24,7 +23,7 @@ import click
 
 from dobbin_like import __version__
 from dobbin_like.cli.common import FOUND, INTERRUPTED, USAGE, Stopped, read_no_more
-from dobbin_like.cli.text import note, print_any_text
+from dobbin_like.cli.text import note, print_any_text, put
 from dobbin_like.exc import DivergedError, Error, IntegrityError
 from dobbin_like.processes.signals import as_interrupt
 
@@ -110,8 +109,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             code = super().invoke(ctx)
-            if sys.stdout:
-                sys.stdout.flush()
+            put(end="", flush=True)
         except BrokenPipeError:  # The reader of the results has read enough.
             read_no_more()
             return 0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from dobbin_like.cli.text import Styled, is_terminal, line, note
+from dobbin_like.cli.text import Styled, is_terminal, line, note, put
 from dobbin_like.exc import Error, IntegrityError
 from dobbin_like.mistaken.arguments import EMPTY_PATH
 from dobbin_like.texts import is_uri, scheme_of, shown
@@ -198,11 +198,9 @@ def show(report: object, facts: Any, *, as_json: bool) -> None:
     The exit code stays that of the report if nobody reads it to its end.
     """
     try:
-        print(json.dumps(facts, allow_nan=False) if as_json else report, flush=True)
+        put(json.dumps(facts, allow_nan=False) if as_json else report, flush=True)
     except BrokenPipeError:
         read_no_more()
-    except OSError as error:  # Not of the file that the report is about.
-        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def read_no_more() -> None:
@@ -214,7 +212,7 @@ def read_no_more() -> None:
 
 def json_line(facts: Any) -> None:
     """Print one of several lines of JSON."""
-    print(json.dumps(facts, allow_nan=False))
+    put(json.dumps(facts, allow_nan=False))
 
 
 def damaged(facts: dict[str, Any], what: str, error: Error, *, as_json: bool) -> None:

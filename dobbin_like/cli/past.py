@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Generator, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
@@ -32,7 +31,7 @@ from dobbin_like.cli.common import (
 from dobbin_like.cli.differences import as_json as changes_as_json
 from dobbin_like.cli.differences import differences, print_differences
 from dobbin_like.cli.stored import Damaged, Snapshot, StoredObject
-from dobbin_like.cli.text import Styled, as_called, line, local_time, note
+from dobbin_like.cli.text import Styled, as_called, line, local_time, note, put
 from dobbin_like.cli.values import Values, to_json
 from dobbin_like.contract import Storage, is_packed
 from dobbin_like.database import Database
@@ -144,7 +143,7 @@ class _Listing:
             self._limit = 0
             self.print_all(reversed(first))
             while True:
-                sys.stdout.flush()
+                put(end="", flush=True)
                 pause(_PAUSE_SECONDS)
                 if storage.has_news():
                     news = storage.read_news()

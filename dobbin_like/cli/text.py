@@ -11,6 +11,7 @@ import io
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -100,7 +101,7 @@ def line(*parts: str | Styled) -> None:
             text = _cut(text, room)
             room -= _width(text)
         shown.append(_in_colour(text, colour) if colours and colour else text)
-    print("".join(shown).rstrip())
+    put("".join(shown).rstrip())
 
 
 def _in_colour(text: str, colour: str) -> str:
@@ -133,6 +134,21 @@ def as_called(text: str) -> str:
     """Return a text that names this command, with the name by which the user has called it."""
     called = click.get_current_context().find_root().info_name
     return text.replace("python -m dobbin_like", called or "dobbin")
+
+
+@contextlib.contextmanager
+def results() -> Iterator[None]:
+    """Give an OSError of a print the name of the standard output: it is not of the log."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def put(text: object = "", end: str = "\n", *, flush: bool = False) -> None:
+    """Print a result. Raises OSError, which names the standard output."""
+    with results():
+        print(text, end=end, flush=flush)
 
 
 def note(text: str) -> None:

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from dobbin_like.cli.common import JSON, command, json_line, log_file, pause
+from dobbin_like.cli.text import put, results
 from dobbin_like.texts import counted
 from dobbin_like.watch.activity import Activity, LogUser, LogWatch
 
@@ -61,8 +62,9 @@ def _print(watch: LogWatch, interval: float, *, once: bool, as_json: bool) -> No
         if as_json:
             json_line(activity.as_dict())
         else:
-            console.print(_picture(activity), highlight=False, markup=False)
-        sys.stdout.flush()
+            with results():
+                console.print(_picture(activity), highlight=False, markup=False)
+        put(end="", flush=True)
         if once:
             return
 

@@ -28,7 +28,7 @@ from dobbin_like.cli.common import (
     storage_at,
 )
 from dobbin_like.cli.stored import Snapshot
-from dobbin_like.cli.text import note
+from dobbin_like.cli.text import note, put
 from dobbin_like.database import Database, store_of
 from dobbin_like.exc import SourceError
 from dobbin_like.exchange.json_lines import export_json, export_json_file, import_json
@@ -92,7 +92,7 @@ def export(
         with SnapshotScan(store_of(database)) as scan:
             source = Source(scan)
             if to is None:
-                report = export_json(source, sys.stdout.write, start, progress)
+                report = export_json(source, partial(put, end=""), start, progress)
                 if report.damaged:
                     note(f"dobbin: {shown(path)}: {report}")
             else:

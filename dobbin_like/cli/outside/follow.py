@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -19,7 +18,7 @@ from dobbin_like.cli.common import (
     progress_bar,
     storage_at,
 )
-from dobbin_like.cli.text import note
+from dobbin_like.cli.text import note, put
 from dobbin_like.exc import HistoryLostError, ServerUnavailableError
 from dobbin_like.ids import NO_TID
 from dobbin_like.storage import TransactionLog
@@ -118,7 +117,7 @@ class _Following:
             text = f"{report}; the same command goes on from there"
             raise Stopped(text)
         if not self._as_json:
-            print(report)
+            put(report)
 
     def _report(self) -> FollowReport:
         """Return what is in the file, as others see it: whatever has ended, it is there."""
@@ -156,5 +155,5 @@ class _Following:
         if self._as_json and has_come:
             json_line(report._asdict())
         elif first:
-            print(report)
-        sys.stdout.flush()
+            put(report)
+        put(end="", flush=True)
