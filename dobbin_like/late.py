@@ -6,13 +6,16 @@ need would take as long to import as all the rest.
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+_NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
 
 
 def late_names(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
@@ -54,7 +57,15 @@ class LateMethod:
         self._owner, self._name = owner, name
 
     def __get__(self, database: object, owner: type) -> Any:
-        function = getattr(importlib.import_module(self._home), self._name)
+        try:
+            home = importlib.import_module(self._home)
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTOR or database is None:
+                raise
+            # Not of the module: whatever would be opened next could not be.
+            path = cast("Any", database).storage.path
+            raise OSError(error.errno, error.strerror, path) from error
+        function = getattr(home, self._name)
         method: Any = function if function in _methods else bound(function)
         setattr(self._owner, self._name, method)
         return method.__get__(database, owner)

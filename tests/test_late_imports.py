@@ -151,3 +151,35 @@ print(found)
 def test_nothing_is_imported_with_the_commit_lock(path: Path) -> None:
     # In a child that was forked in the middle of an import, everybody would wait for it.
     assert run_script(IMPORTS_WITH_THE_LOCK, path) == "[]\n"
+
+
+WITHOUT_A_DESCRIPTOR = """
+import os, resource, sys
+from dobbin_like import Database, PersistentDict
+
+path, free = sys.argv[1], int(sys.argv[2])
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+with Database(path) as database:
+    os.close(first := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first + free, hard))
+    try:
+        database.pack()
+    except OSError as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    database.pack()
+"""
+
+
+@pytest.mark.parametrize(("free", "name"), [(0, "x.log"), (1, "x.log.pack")])
+def test_a_method_that_can_not_be_imported_for_lack_of_a_descriptor_names_the_log(
+    tmp_path: Path, free: int, name: str
+) -> None:
+    path = tmp_path / "x.log"
+    with Database(path) as database:
+        database.set_root(PersistentDict())
+        transaction.commit()
+
+    told = run_script(WITHOUT_A_DESCRIPTOR, path, free)
+
+    assert told == f"[Errno 24] Too many open files: {str(tmp_path / name)!r}\n"

@@ -59,8 +59,10 @@ def _locker() -> FlockLocker:
 
 def try_lock(fd: int, path: str) -> bool:
     """Lock a file if it is free; return whether it was. Raises OSError: it can't be locked."""
-    from portalocker import AlreadyLocked, LockException, LockFlags
-
+    try:
+        from portalocker import AlreadyLocked, LockException, LockFlags
+    except OSError as error:  # Of its modules: there is no descriptor left.
+        raise OSError(error.errno, error.strerror, path) from error
     try:
         _locker().lock(fd, LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
     except AlreadyLocked:
@@ -72,7 +74,7 @@ def try_lock(fd: int, path: str) -> bool:
 
 def unlock(fd: int) -> None:
     """Let others lock a file that try_lock() has locked."""
-    _locker().unlock(fd)
+    _flock(fd, _FREE)  # As the locker does, of which the import may be what has failed.
 
 
 _holders: dict[tuple[int, int], tuple[int, int]] = ThreadedDict()
