@@ -9,6 +9,7 @@ import threading
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor, wait
+from types import SimpleNamespace
 
 import pytest
 import transaction
@@ -20,11 +21,13 @@ from dobbin_like.exc import (
     ClosedError,
     InDoubtError,
     OvertakenError,
+    ReadConflictError,
     SelfWaitError,
     ServerUnavailableError,
 )
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.storages.memory_lock import MemoryLock
+from dobbin_like.transactions.commit import lock
 from tests.helpers import processes
 from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS
 from tests.helpers.interrupts import interrupted
@@ -299,6 +302,44 @@ def test_what_is_refused_is_not_taken_for_that_of_others(logs, pool):
     assert [result_of(each) for each in running] == [OvertakenError] * 3
     assert result_of(pool.submit(writes[1])) is ServerUnavailableError
     assert write(log, 1).sequence == 2
+
+
+def test_a_commit_of_another_process_with_the_same_tid_is_not_taken_for_that_of_a_thread(
+    server, schema, pool, monkeypatch
+):
+    # Where their clocks are behind the log, both count on. What the thread had changed was seen,
+    # and its commit came to its end, though it had been overtaken and nothing of it was stored.
+    monkeypatch.setattr(lock, "time", SimpleNamespace(time_ns=lambda: 0))
+    there = transaction.TransactionManager()
+    with (
+        PostgresLog(server.dsn(), schema=schema) as log,
+        PostgresLog(server.dsn(), schema=schema) as another,
+        in_another_process(another),
+        Database(log) as database,
+    ):
+        database.set_root(PersistentDict(n=0))
+        transaction.commit()
+        tids = []
+
+        def add(database, manager, count):
+            manager.begin()
+            checkout(database.root)
+            database.root["n"] += count
+            manager.commit()
+            tids.append(database.tid)
+
+        with Database(another, transaction_manager=there) as other:
+            with waiting_together(
+                log, pool, lambda: add(database, database.transaction_manager, 1)
+            ) as running:
+                add(other, there, 10)
+                assert database.wait(tids[0], WAIT_SECONDS)
+                assert database.root["n"] == 10
+            assert result_of(running[0]) is ReadConflictError
+            transaction.begin()
+            add(database, transaction.manager, 1)
+            there.begin()
+            assert other.root["n"] == database.root["n"] == 11
 
 
 # -- an answer that is lost -------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a storage does whose objects lie far away: read many of them at once."""
+"""What a storage does whose objects lie far away: read many at once, and keep nobody out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Final, Protocol, TypeGuard, runtime_checkable
 
 from dobbin_like.contract.storage import Storage
+from dobbin_like.contract.stored import Transaction
 from dobbin_like.ids import Oid
 
 _AT_ONCE: Final = 1000
@@ -21,6 +22,12 @@ class DistantStorage(Storage, Protocol):
         """Prepare for ``load()`` of these objects, which comes soon, newest versions first.
 
         A hint: as many are read as is sensible, and kept until they are loaded once.
+        """
+
+    def has_made(self, transaction: Transaction) -> bool:
+        """Return whether a transaction was appended by this instance.
+
+        Its tid does not tell: another one may have been faster with the same.
         """
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ParamSpec
 
-from dobbin_like.contract import PackedStorage, Storage, Transaction, is_packed
+from dobbin_like.contract import PackedStorage, Storage, Transaction, is_distant, is_packed
 from dobbin_like.exc import ClosedError, SnapshotDroppedError
 from dobbin_like.ids import CATALOG_CLASS, ROOT_OID, Oid, Tid
 from dobbin_like.objects.faces.base import is_new
@@ -55,6 +55,8 @@ class Publisher:
         self.old_snapshots: OldSnapshots = OldSnapshots(storage.path, graph.shared)
         self.pid: int = os.getpid()
         self._packed = storage if is_packed(storage) else None
+        # Where others are not kept out, one may have appended with the tid of an own transaction.
+        self._has_made = storage.has_made if is_distant(storage) else None
         # Whether old generations of a packed storage may be kept for older snapshots.
         self.keeps_past: bool = False
         self.unpublished: _News | None = None  # read from the storage, not seen by all yet
@@ -237,10 +239,11 @@ class Publisher:
         """Return which of the news is the first of this instance; their number if none is."""
         if self.pid != os.getpid():
             self.forget_parent()
-        own = self.own
-        return next(
-            (at for at, made in enumerate(news) if made.tid in own and not made.failed), len(news)
-        )
+        own, has_made = self.own, self._has_made
+        for at, made in enumerate(news):
+            if made.tid in own and not made.failed and (has_made is None or has_made(made)):
+                return at
+        return len(news)
 
     def _publish_news(self) -> None:
         # May be run again after an interrupt, by this call or by the next catch_up().

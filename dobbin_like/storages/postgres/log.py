@@ -299,6 +299,10 @@ class PostgresLog(ReadablePostgres):
     def confirm(self, transaction: Transaction) -> None:
         """Nothing: what is appended is visible."""
 
+    def has_made(self, transaction: Transaction) -> bool:
+        made: bytes = transaction.id  # type: ignore[attr-defined]  # The log's own.
+        return made.startswith(self._sender.mark)
+
     def wait_for(self, transaction: Transaction) -> None:
         """Send what is appended, if nobody else does."""
         self._sender.send_all()

@@ -64,12 +64,14 @@ def make_offer(
     streams: Iterable[int] = (),
     known: Container[Oid] = (),
     is_dropped: Callable[[Oid], bool] | None = None,
+    mark: bytes = b"",
 ) -> Offer:
     """Return the transaction that follows *head*, with an id that none had before.
 
     Args:
         known: Objects that are there: they need not be looked for, to count the new ones.
         is_dropped: Tells which are not, though something of them may still be there.
+        mark: What its id begins with.
 
     Raises:
         ValueError: A state is too large.
@@ -83,7 +85,7 @@ def make_offer(
     if is_dropped is not None:
         older = [oid for oid in older if not is_dropped(oid)]
     made = PostgresTransaction(
-        head.sequence + 1, new_id(), head.id, tid, failed, tuple(named), *meta,
+        head.sequence + 1, new_id(mark), head.id, tid, failed, tuple(named), *meta,
         head.oid_count, Oid(next_oid), head.complete_since, head.generation, (),
     )  # fmt: skip
     first, *more = _parts(entries)

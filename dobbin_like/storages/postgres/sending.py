@@ -8,6 +8,7 @@ process was faster, all that wait are overtaken.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final
@@ -22,6 +23,9 @@ from dobbin_like.storages.postgres.tables import PostgresTransaction, Statements
 
 _MOST_BYTES: Final = 1 << 20
 _MOST: Final = 100
+
+_MARK_SIZE: Final = 6
+"""Bytes of an id, of 16, that tell an instance from the others; the rest are chosen each time."""
 
 # What has become of a transaction.
 QUEUED: Final = "queued"
@@ -63,6 +67,8 @@ class Sender:
 
     def forget(self) -> None:
         """Begin anew, in a forked child: the threads of the parent are not here."""
+        # What the ids of the transactions begin with that are given to this.
+        self.mark: bytes = os.urandom(_MARK_SIZE)
         self._turn = reentrant_lock()
         self._mutex = reentrant_lock()
         self._queue: list[Parcel] = []

@@ -341,9 +341,9 @@ def array_text(numbers: Iterable[int]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-def new_id() -> bytes:
-    """Return an id that nothing else has."""
-    return os.urandom(16)
+def new_id(mark: bytes = b"") -> bytes:
+    """Return an id that nothing else has. It begins with *mark*."""
+    return mark + os.urandom(16 - len(mark))
 
 
 def refuse_empty(path: str) -> NoReturn:

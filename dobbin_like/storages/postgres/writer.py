@@ -272,6 +272,7 @@ class Writer:
             streams=self._written,
             known=existing,
             is_dropped=existing.is_dropped,
+            mark=self._sender.mark,
         )
         return self._offer
 
