@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import threading
+import time
 import weakref
 from contextlib import nullcontext
 
@@ -24,6 +25,7 @@ from dobbin_like import (
     checkout,
 )
 from dobbin_like.check import check_database
+from dobbin_like.database import store_of
 from dobbin_like.exc import (
     ChangesLostError,
     ClosedError,
@@ -37,6 +39,7 @@ from dobbin_like.exc import (
     StorageInUseError,
     UncommittedChangesWarning,
 )
+from dobbin_like.transactions import fork
 from tests.helpers.processes import python_path, run
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.things import Thing
@@ -634,6 +637,27 @@ def test_fork_with_the_database_open_just_works(path):
 
     assert result.returncode == 0, result.stderr
     assert result.stdout == "['a', 'child', 'parent']\n"
+
+
+def test_a_fork_waits_for_who_publishes_and_that_one_not_for_it(database, thing):
+    """It held the lock under which whoever publishes makes a class of ghosts."""
+
+    def forks():
+        fork._before_fork()
+        fork._after_fork_in_parent()
+
+    steps = Steps()
+    with store_of(database).publisher.lock:
+        steps.thread(forks)
+        while fork.claims.acquire(blocking=False):  # Until it has begun.
+            fork.claims.release()
+            time.sleep(0)
+        is_free = fork.making.acquire(timeout=5)
+        if is_free:
+            fork.making.release()
+    steps.join()
+
+    assert is_free
 
 
 def test_a_damaged_log_is_an_integrity_error_that_says_where(path):

@@ -31,21 +31,21 @@ _fork_turn = threading.Lock()
 
 def _before_fork() -> None:
     _fork_turn.acquire()
-    making.acquire()
     claims.acquire()
     _forking[:] = sorted(opened, key=id)
     for publisher in _forking:
         publisher.lock.acquire()
         publisher.graph.shared.lock.acquire()
+    making.acquire()  # Last: who publishes makes faces.
 
 
 def _after_fork_in_parent() -> None:
+    making.release()
     for publisher in _forking:
         publisher.graph.shared.lock.release()
         publisher.lock.release()
     _forking.clear()
     claims.release()
-    making.release()
     _fork_turn.release()
 
 
