@@ -708,6 +708,39 @@ def test_whoever_waits_is_let_in_before_the_same_one_gets_the_lock_again(
         assert [logged.oids[0] for logged in log.transactions()] == [0, 1, 0]
 
 
+def test_who_lets_others_go_first_waits_for_them_no_longer_than_for_the_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writable, "_GIVE_WAY_SECONDS", WAIT_SECONDS)  # However busy the machine.
+    steps = Steps()
+    has_given_up = threading.Event()
+    with (
+        TransactionLog(path, sync=False, lock_timeout=0.5) as log,
+        TransactionLog(path, sync=False) as other,
+    ):
+        commit(log, 0, b"first")
+        log.acquire()
+        words = log._reading.file.words
+        assert words is not None
+
+        @steps.thread
+        def _wait() -> None:
+            other.acquire()
+            has_given_up.wait(WAIT_SECONDS)
+            other.release()
+
+        while not words.get(WAITING):
+            time.sleep(0)
+        log.release()
+        with pytest.raises(LockTimeout):
+            log.acquire()
+        assert not log.held
+        has_given_up.set()
+        steps.join()
+
+        commit(log, 0, b"second")
+
+
 def test_starting_anew_without_a_fork_does_no_harm(storage: TransactionLog) -> None:
     storage.after_fork_in_child()
     commit(storage, 0, b"before")

@@ -120,6 +120,7 @@ class CommitLock:
         self._closed = False
         self._stale = False  # The file has been replaced; set by any thread.
         self._locked = False  # True from before the flock until after it is given back.
+        self._timeout: float | None = None  # Of who got it last.
         self.owner: int = 0  # The thread that holds the lock through this instance; 0: none.
         self._since = 0.0
         self._count_anew()
@@ -165,6 +166,7 @@ class CommitLock:
                 self._tell()
                 self.waits.during(partial(self._wait, timeout, deadline))
             self._since = _monotonic()
+            self._timeout = timeout
             self.owner = me[1]
             _holders[self._key] = me
         except BaseException:
@@ -206,14 +208,19 @@ class CommitLock:
         """Let those that wait for the lock have it: until something is so, or for some time.
 
         The owner has it again afterwards; nobody else of this instance has it meanwhile.
+
+        Raises LockTimeout: Others keep it for longer than the owner wanted to wait.
         """
-        end = time.monotonic() + seconds
+        timeout, began = self._timeout, time.monotonic()
+        end = began + (seconds if timeout is None else min(seconds, timeout))
         _flock(self._fd, _FREE)
         try:
             while not until() and time.monotonic() < end:
                 time.sleep(_FIRST_PAUSE_SECONDS / 2)
         finally:
-            self._wait(None, None)
+            if not self._try():
+                deadline = None if timeout is None else began + timeout
+                self.waits.during(partial(self._wait, timeout, deadline))
             self._since = _monotonic()
 
     @property
