@@ -681,6 +681,22 @@ def test_a_waiter_that_is_gone_is_forgotten(storage: TransactionLog) -> None:
     assert words.get(WAITING) == 0
 
 
+def test_who_has_given_up_waiting_is_waited_for_no_more(path: Path) -> None:
+    """Each commit took two milliseconds, for as long as the process lived."""
+    with (
+        TransactionLog(path, sync=False) as log,
+        TransactionLog(path, sync=False, lock_timeout=0.01) as hasty,
+    ):
+        commit(log, 0, b"creates the file")
+        log.acquire()
+        with pytest.raises(LockTimeout):
+            in_thread(hasty.acquire)
+        words = log._reading.file.words
+        assert words is not None
+        assert words.get(WAITING) == 0
+        log.release()
+
+
 def test_whoever_waits_is_let_in_before_the_same_one_gets_the_lock_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,7 @@ class ReplacedLog:
         self.status: os.stat_result | None = None
         self._timeout = timeout
         self._file = LogFile(path, read_only=False)
-        self._lock = CommitLock(path, lambda: (self._file.fd, self._file), lambda: None)
+        self._lock = CommitLock(path, lambda: (self._file.fd, self._file), _nothing, _nothing)
 
     def __enter__(self) -> Self:
         try:
@@ -107,3 +107,7 @@ class ReplacedLog:
         self._lock.unbind()
         self._file.close()
         self.status = None
+
+
+def _nothing() -> None:
+    """Let nobody go first: whoever waits is refused then."""

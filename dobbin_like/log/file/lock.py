@@ -96,6 +96,7 @@ class CommitLock:
         open_file: Returns a descriptor of the log, open for writing, and what keeps it
             open; called with the mutex held, so that one thread creates the file.
         tell: Called before the lock is waited for: others are to see that somebody waits.
+        give_up: Called when it is waited for no more, and not held. It must not raise.
 
     Raises:
         LatePatchError: What this module has imported does not tell threads apart any more.
@@ -106,12 +107,14 @@ class CommitLock:
         path: str,
         open_file: Callable[[], tuple[int, object]],
         tell: Callable[[], object],
+        give_up: Callable[[], object],
     ) -> None:
         if threading.get_ident is not get_ident:
             raise LatePatchError(path)
         self._path = path
         self._open_file = open_file
         self._tell = tell
+        self._give_up = give_up
         self._mutex = reentrant_lock()
         self._fd = -1
         self.keeper: object = None  # Of the descriptor, while it may be locked.
@@ -163,8 +166,7 @@ class CommitLock:
             # Before the lock: an interrupt right after it must not hide it from release().
             self._locked = True
             if not self._try():
-                self._tell()
-                self.waits.during(partial(self._wait, timeout, deadline))
+                self._wait_told(timeout, deadline)
             self._since = _monotonic()
             self._timeout = timeout
             self.owner = me[1]
@@ -303,6 +305,15 @@ class CommitLock:
         except OSError as error:
             raise self._unusable(error) from error
         return True
+
+    def _wait_told(self, timeout: float | None, deadline: float | None) -> None:
+        """Wait for the lock, and let others see that somebody does, until that is given up."""
+        self._tell()
+        try:
+            self.waits.during(partial(self._wait, timeout, deadline))
+        except BaseException:
+            self._give_up()
+            raise
 
     def _wait(self, timeout: float | None, deadline: float | None) -> None:
         if deadline is None and _MAY_BLOCK:

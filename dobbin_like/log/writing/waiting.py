@@ -5,6 +5,7 @@ The lock itself does not tell. Whoever finds that somebody waits lets it go firs
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from dobbin_like.log.format.header import WAITING
@@ -37,6 +38,11 @@ class Waiting:
         self.told = False
         if self._process() == os.getpid():
             self._clear()
+
+    def give_up(self) -> None:
+        """Take it back: this instance does not wait any more."""
+        with contextlib.suppress(OSError):  # What it has failed with is to be told.
+            self.got_it()
 
     def forget_the_dead(self) -> None:
         """Let nobody wait if the one that is known has died."""

@@ -74,7 +74,9 @@ class WritableLog:
         self.lock_timeout = lock_timeout
         self._patience = _Patience(lock_timeout or 0.0)
         self._waiting = Waiting(log)
-        self.lock: CommitLock = CommitLock(log.path, self._descriptor, self._waiting.tell)
+        self.lock: CommitLock = CommitLock(
+            log.path, self._descriptor, self._waiting.tell, self._waiting.give_up
+        )
         self.writer: Writer = Writer(log, sync=sync)
         self.queue: SyncQueue = SyncQueue()
         self.flusher: Flusher = Flusher(log.path, self.make_durable)
