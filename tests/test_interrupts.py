@@ -305,6 +305,22 @@ def test_an_interrupt_while_old_files_are_dropped_leaves_no_lock_held(database):
     assert old.end() == (0, 0)
 
 
+def test_an_interrupt_while_another_file_is_followed_to_leaves_no_lock_held(path):
+    with TransactionLog(path, sync=False) as log:
+        lock = log._writing.lock
+        log.acquire()
+        log.release()
+        for step in itertools.count():
+            done = not interrupted_at_step(step, lambda: lock.rebind(lambda: None))
+
+            assert not lock.kept_free._is_owned(), step
+            if done:
+                break
+        assert step > 2
+        log.acquire()
+        log.release()
+
+
 def test_an_interrupt_while_a_view_is_retired_leaves_no_lock_held_and_the_view_ends(database):
     shared = database._store.graph.shared
     for step in itertools.count(1):  # 0 is before it begins.

@@ -269,14 +269,20 @@ class CommitLock:
             forget: Called if no thread of this instance has the lock.
         """
         self._stale = True
-        # A thread that waits for the lock of the old file needs its descriptor until then.
-        if self._mutex.acquire(blocking=False):
-            try:
-                if not self._locked:
-                    self.unbind()
-                    forget()
-            finally:
-                self._mutex.release()
+        mutex = self._mutex
+        if mutex._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+            return  # This thread has the lock, or is about to.
+        try:
+            # A thread that waits for the lock of the old file needs its descriptor until then.
+            if mutex.acquire(blocking=False) and not self._locked:
+                self.unbind()
+                forget()
+        finally:
+            # It is not asked first whether it is held: an interrupt could come between.
+            try:  # noqa: SIM105  and at the beginning of suppress()
+                mutex.release()
+            except RuntimeError:  # It is not.
+                pass
 
     def _bind(self, fd: int, keeper: object) -> None:
         self._stale = False
