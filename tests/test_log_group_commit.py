@@ -1094,6 +1094,25 @@ def test_a_log_is_closed_while_a_thread_waits_for_the_disk(path: Path, slow: Slo
     assert tids(path) == [1, 2]
 
 
+def test_who_waits_for_the_disk_is_not_told_that_it_is_there_if_closing_is_interrupted(
+    path: Path,
+) -> None:
+    log = TransactionLog(path)
+    commit(log, 0, b"first")
+    logged = append(log, 0, b"second")
+
+    def interrupt(_fd: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(disk, "_datasync", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            log.close()
+
+    with pytest.raises(InDoubtError, match="interrupted"):
+        log.confirm(logged)
+
+
 def test_a_lock_that_is_waited_for_in_vain_is_no_matter_of_the_disk(
     path: Path, slow: SlowDisk
 ) -> None:

@@ -104,12 +104,15 @@ class SyncQueue:
     def close(self, promises: Iterable[Promise]) -> None:
         """Make durable what was promised: the files are about to be closed."""
         with self._turn:
-            self._closed = True
+            closed: BaseException | bool = True
+            text = "the log was closed, and that was interrupted"
+            self._closed = SyncFailedError(text)
             for promise in list(promises):
                 try:
                     self._make_durable(*promise)
                 except (OSError, IntegrityError, SyncFailedError) as error:
-                    self._closed = error
+                    closed = error
+            self._closed = closed
 
     def after_fork_in_child(self) -> None:
         """Start anew: a thread of the parent may have been waiting."""
