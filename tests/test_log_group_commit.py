@@ -22,7 +22,7 @@ from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError, InDoubtError, LockTimeout
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
-from dobbin_like.log.file import disk
+from dobbin_like.log.file import disk, range_wait
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.writing import flusher, writable
 from dobbin_like.persistent import PersistentDict, checkout
@@ -201,6 +201,49 @@ def test_what_is_committed_without_sync_gets_durable_by_itself(
             due.join(60)
             assert syncs() > before
             assert words_of(path)["DURABLE"] == logged.end
+
+
+def test_what_is_committed_without_sync_is_durable_when_the_log_is_closed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not so if the thread that does it had begun, and was not there yet."""
+    steps, begun, is_closed = Steps(), threading.Event(), threading.Event()
+    log = TransactionLog(path, sync=False)
+    logged = commit(log, 0, b"state")
+    writing = log._writing
+    writing.flusher.stop()
+    real, closing = writing.queue.make_durable, threading.current_thread()
+
+    def make_durable(*promise: Any) -> Any:
+        if threading.current_thread() is not closing:
+            begun.set()
+            is_closed.wait(WAIT_SECONDS)
+        return real(*promise)
+
+    monkeypatch.setattr(writing.queue, "make_durable", make_durable)
+    with TransactionLog(path):  # Who is alone syncs in any case.
+        steps.thread(writing.make_durable)
+        begun.wait(WAIT_SECONDS)
+        log.close()
+        assert words_of(path)["DURABLE"] == logged.end
+        is_closed.set()
+        steps.join()
+
+
+def test_what_could_not_be_synced_is_synced_when_the_log_is_closed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = TransactionLog(path, sync=False)
+    logged = commit(log, 0, b"state")
+    log._writing.flusher.stop()
+    with TransactionLog(path):  # Who is alone syncs in any case.
+        with monkeypatch.context() as patch:
+            # The system has no more locks, say: no sync has failed.
+            patch.setattr(range_wait, "take", lambda *_: os.close(-1))
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                log._writing.make_durable()
+        log.close()
+        assert words_of(path)["DURABLE"] == logged.end
 
 
 # -- what is seen before it is durable ------------------------------------------------------

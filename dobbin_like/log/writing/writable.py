@@ -161,7 +161,7 @@ class WritableLog:
         try:
             if self.lock.owner == get_ident():
                 self.writer.stop()
-                loose = self.writer.loose
+                loose = self.writer.loose_end is not self.writer.synced_end
         finally:
             self.lock.release()
         if loose:
@@ -431,13 +431,12 @@ class WritableLog:
     def make_durable(self) -> None:
         """Return when all that this instance has shown is durable. Any thread. Raises OSError."""
         writer = self.writer
-        if not writer.loose:
-            return
-        writer.loose = False  # Before: what is shown meanwhile may not be covered.
-        loose_end = writer.loose_end
-        if loose_end is None:
+        end = writer.loose_end
+        if end is None or end is writer.synced_end:
             return
         try:
-            self.queue.make_durable(*loose_end)
+            self.queue.make_durable(*end)
         except SyncFailedError as error:
+            writer.synced_end = end  # Nor would it be by another sync.
             raise OSError(errno.EIO, str(error), self.log.path) from error
+        writer.synced_end = end  # What was shown meanwhile has another end.

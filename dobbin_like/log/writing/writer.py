@@ -80,9 +80,10 @@ class Writer:
     ``unseen`` are the transactions that are appended and were not visible when the lock was
     taken. ``promises`` has those of this instance that have to be synced, by their tids and
     checksums: a tid is given again if what had it is lost with a sync that failed.
-    ``appended`` is the end of the log as this knows it. ``loose``: something is visible that is
-    not durable, up to ``loose_end``. ``counts`` are what this has appended. ``gone_tid``: tids up
-    to here may be those of transactions that a repair has found to be lost.
+    ``appended`` is the end of the log as this knows it. ``loose_end`` is the end of what this has
+    made visible without a sync; it is durable if ``synced_end`` is the same. ``counts`` are what
+    this has appended. ``gone_tid``: tids up to here may be those of transactions that a repair has
+    found to be lost.
     """
 
     def __init__(self, log: ReadableLog, *, sync: bool) -> None:
@@ -102,8 +103,8 @@ class Writer:
         What was visible in a file that was replaced is durable in the one that replaced it.
         """
         self._file = self._log.file
-        self.loose: bool = False
         self.loose_end: Promise | None = None
+        self.synced_end: Promise | None = None
         self.appended: Appended = Appended(self._log)
         self._due = 0  # Transactions that have to be applied before one is appended.
         self._size = 0
@@ -386,7 +387,6 @@ class Writer:
             appended.words = words = appended.before_ends + data + appended.behind_ends
             appended.shown = end
             self.loose_end = _new(Promise, (file, end, appended.failures))
-            self.loose = True
             self._due = appended.place.sequence
             # Whoever applies it without reading news knows that there are no others.
             appended.seen = words[:SEEN_SIZE]
