@@ -19,7 +19,7 @@ import transaction
 
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
-from dobbin_like.exc import ConflictError, InDoubtError, LockTimeout
+from dobbin_like.exc import ConflictError, InDoubtError, LockTimeout, SelfWaitError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file import disk, range_wait
@@ -1154,6 +1154,33 @@ def test_who_waits_for_the_disk_is_not_told_that_it_is_there_if_closing_is_inter
 
     with pytest.raises(InDoubtError, match="interrupted"):
         log.confirm(logged)
+
+
+def test_a_signal_handler_in_the_middle_of_a_sync_is_refused_what_would_be_synced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DURABLE was set back behind what it had committed; by another instance, it hung."""
+    refused = []
+    real = disk._datasync
+    with opened(path, 1) as (log,):
+        commit(log, 0, b"first")
+        with opened(path, 1) as (other,):
+            other.apply(other.read_news())
+
+            def sync(fd: int) -> None:
+                real(fd)
+                for each in (log, other):
+                    with pytest.raises(SelfWaitError):
+                        commit(each, 1, b"in a signal handler")
+                    refused.append(each.held)
+
+            monkeypatch.setattr(disk, "_datasync", sync)
+            commit(log, 0, b"second")
+            monkeypatch.undo()
+            commit(other, 1, b"after it")
+            commit(log, 1, b"after it")
+    assert refused == [False, False]
+    assert tids(path) == [1, 2, 3, 4]
 
 
 def test_a_lock_that_is_waited_for_in_vain_is_no_matter_of_the_disk(

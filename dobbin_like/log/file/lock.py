@@ -84,6 +84,19 @@ An item is set and removed only by the holder of that file's lock. The process, 
 child inherits what is noted here, and not the locks.
 """
 
+syncing: dict[tuple[tuple[int, int], int, int], threading.RLock] = ThreadedDict()
+"""(device, inode) of files, process and thread that waits for the disk with one, or is about to:
+to a lock which that thread has meanwhile; an interrupt may leave an item behind.
+
+What comes in the middle of that in the same thread must not wait for it, nor do it again."""
+
+
+def _is_in_use(key: tuple[int, int], process: int, thread: int) -> bool:
+    """Tell whether a thread has the lock of a file, or waits for the disk with it."""
+    turn = syncing.get((key, process, thread))
+    is_syncing = turn is not None and turn._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+    return is_syncing or _holders.get(key) == (process, thread)
+
 
 class CommitLock:
     """The commit lock of one instance; any thread may acquire it.
@@ -147,13 +160,18 @@ class CommitLock:
 
         Raises:
             LockTimeout: It was not free in time. Nothing is held.
-            SelfWaitError: This thread holds it already, by this instance or another.
+            SelfWaitError: This thread holds it already, by this instance or another, or is about
+                to sync the file.
             ClosedError: It was closed while this thread waited. Nothing is held.
             OSError: The file can't be opened or locked. Nothing is held.
         """
         me = self._pid, get_ident()
         # The mutex: this is a signal handler, and the thread takes or gives back the lock below.
-        if _holders.get(self._key) == me or self._mutex._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+        if (
+            _holders.get(self._key) == me
+            or self._mutex._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+            or (syncing and _is_in_use(self._key, *me))
+        ):
             raise SelfWaitError(self._path)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
@@ -290,7 +308,7 @@ class CommitLock:
         self._key = (status.st_dev, status.st_ino)
         self._fd = fd
         self.keeper = keeper
-        if _holders.get(self._key) == (self._pid, get_ident()):  # Another instance created it.
+        if _is_in_use(self._key, self._pid, get_ident()):  # By another instance.
             raise SelfWaitError(self._path)
 
     def _refuse(self) -> NoReturn:

@@ -14,11 +14,14 @@ error: SYNCING tells that one began, and the next leader writes again, too.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from threading import get_ident
 from typing import Final, NamedTuple, TypeVar
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.log.file import disk, range_lock, range_wait
+from dobbin_like.log.file.lock import syncing
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.words import SEEN_SIZE, Words
 from dobbin_like.log.format.header import (
@@ -226,9 +229,11 @@ def under_sync_lock(file: LogFile, step: Callable[[], _Result]) -> _Result:
     def unlock() -> None:
         range_lock.unlock(file.fd, range_lock.SYNC)
 
+    here = file.key, os.getpid(), get_ident()
     with file.sync_turn:
         try:
             file.is_syncing = True
+            syncing[here] = file.sync_turn
             range_wait.take(file.fd, file.path, range_lock.SYNC)
             result = step()
             unlock()
@@ -237,6 +242,7 @@ def under_sync_lock(file: LogFile, step: Callable[[], _Result]) -> _Result:
             raise
         finally:
             file.is_syncing = False
+            syncing.pop(here, None)
     return result
 
 
