@@ -10,7 +10,14 @@ import transaction
 
 from dobbin_like.check import check_log
 from dobbin_like.database import Database
-from dobbin_like.exc import CommittingError, SelfWaitError
+from dobbin_like.exc import (
+    ChangesLostError,
+    ClosedError,
+    CommittingError,
+    InDoubtError,
+    NotHeldError,
+    SelfWaitError,
+)
 from dobbin_like.persistent import PersistentDict, checkout
 from dobbin_like.storage import TransactionLog
 from tests.helpers.amount import step
@@ -130,6 +137,60 @@ def test_what_a_handler_does_at_any_step_of_a_commit_is_refused_or_done(
         database.close()
     for path in paths:
         check_log(path).raise_if_bad()
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["goes on", "leaves"])
+@pytest.mark.parametrize("sync", [False, True], ids=["loose", "synced"])
+@pytest.mark.parametrize("stride", [19, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_handler_closes_the_database_at_any_step_of_a_commit(
+    tmp_path: Path, stride: int, sync: bool, leaves: bool
+) -> None:
+    """Other files were written to that it had opened then; and its exit was lost in an error."""
+    others = tmp_path / "other"
+    results = set()
+    for step in itertools.count(0, stride):
+        path = tmp_path / f"{step}.log"
+        manager = transaction.TransactionManager()
+        (database,) = new_at([path], manager) if sync else open_at([path], manager, sync=False)
+        if not sync:
+            database.set_root(PersistentDict(main=PersistentDict(n=0)))
+            manager.commit()
+        manager.begin()
+        put([database], "main", 1)
+        opened = []
+
+        def close() -> None:
+            database.close()  # noqa: B023  at once
+            for _ in range(3):
+                file = others.open("w+b", buffering=0)
+                file.write(bytes(8192))
+                opened.append(file)  # noqa: B023
+            if leaves:
+                raise SystemExit
+
+        result: Any = None
+        try:
+            came = handled_at_step(step, manager.get().commit, close)
+        except (ClosedError, InDoubtError, NotHeldError, OSError, SystemExit) as error:
+            came, result = True, type(error)
+        for file in opened:
+            assert others.read_bytes() == bytes(8192), step
+            file.close()
+        manager.abort()
+        with Database(path, sync=False) as again:  # This thread does not hold its lock.
+            stored = again.root["main"]["n"]
+            if result is not InDoubtError and not leaves:
+                assert stored == (result is None), (step, result)
+            with again.transaction() as root:
+                checkout(root)
+        if not came:
+            break
+        results.add((result, stored))
+        path.unlink()
+    if leaves:
+        assert results == {(SystemExit, 0), (SystemExit, 1)}
+    else:
+        assert {(ChangesLostError, 0), (None, 1)} < results
 
 
 @pytest.fixture

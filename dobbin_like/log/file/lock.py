@@ -206,23 +206,26 @@ class CommitLock:
         if not mutex.acquire(False):
             return
         try:
+            if self.owner == get_ident():
+                # Before the flock: after it the item may be another's.
+                _holders.pop(self._key, None)
+                self.owner = 0
+                self.holds += 1
+                seconds = _monotonic() - self._since
+                self.held_seconds += seconds
+                if seconds > self.longest_hold_seconds:  # noqa: PLR1730  In every commit.
+                    self.longest_hold_seconds = seconds
             if self._locked:
-                if self.owner == get_ident():
-                    # Before the flock: after it the item may be another's.
-                    _holders.pop(self._key, None)
-                    self.owner = 0
-                    self.holds += 1
-                    seconds = _monotonic() - self._since
-                    self.held_seconds += seconds
-                    if seconds > self.longest_hold_seconds:  # noqa: PLR1730  In every commit.
-                        self.longest_hold_seconds = seconds
                 if self._fd >= 0:
                     _flock(self._fd, _FREE)
                 self._locked = False
         finally:
             # As often as it was taken, here and by calls that were interrupted: in one
             # step, for which there is no public name.
-            mutex._release_save()  # type: ignore[attr-defined]  # noqa: SLF001
+            try:  # noqa: SIM105  An interrupt could come at the beginning of suppress().
+                mutex._release_save()  # type: ignore[attr-defined]  # noqa: SLF001
+            except RuntimeError:  # A signal handler has done it.
+                pass
 
     def let_others(self, until: Callable[[], bool], seconds: float) -> None:
         """Let those that wait for the lock have it: until something is so, or for some time.
@@ -242,6 +245,10 @@ class CommitLock:
                 deadline = None if timeout is None else began + timeout
                 self.waits.during(partial(self._wait, timeout, deadline))
             self._since = _monotonic()
+
+    def is_used(self, key: tuple[int, int]) -> bool:
+        """Whether the calling thread is doing something with the file *key*: a signal handler."""
+        return _is_in_use(key, os.getpid(), get_ident()) or self._mutex._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
 
     @property
     def kept_free(self) -> threading.RLock:

@@ -76,6 +76,8 @@ class LogFile:
         # Whether the number of the descriptor is another's by now, as this one was closed: a lock
         # or an unlock by it would be one of that other file.
         self.is_given_away: bool = False
+        # Whether the thread that closes it is using it: a signal handler, which may open others.
+        self.is_in_use: bool = False
         # For the holder of the lock, which asks slowly until get_ready() was called.
         self.status: Callable[[], Status] = partial(status_of, path)
         self.is_ready: bool = False
@@ -295,8 +297,25 @@ class LogFile:
             _owners.pop(fd, None)
             # Without a call: an interrupt comes before both, to be repeated, or after both.
             self.is_given_away = True
-            os.close(fd)
+            if not (self.is_in_use and self._keep_number(fd)):
+                os.close(fd)
         self.fd = _NO_FILE
+
+    def _keep_number(self, fd: int) -> bool:
+        """Close the file, and let nobody have its number while who uses it may do so.
+
+        Calls that were about to be made with it fail: nothing is written to another file.
+        """
+        try:
+            nothing = os.open(os.devnull, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            os.dup2(nothing, fd, inheritable=False)
+        finally:
+            os.close(nothing)
+        weakref.finalize(self, os.close, fd)
+        return True
 
     def _is_descriptor(self, fd: int) -> bool:
         """Return whether the number is still that of the file, as this instance has opened it.

@@ -64,7 +64,9 @@ def lock(fd: int, which: int, *, shared: bool = False, wait: bool = True) -> boo
 
 
 def unlock(fd: int, which: int) -> None:
-    """Give a lock back. Nothing happens if it is not held."""
+    """Give a lock back. Nothing happens if it is not held; nor if the file was closed, below 0."""
+    if fd < 0:
+        return
     fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(fcntl.F_UNLCK, which))
 
 

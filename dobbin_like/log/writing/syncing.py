@@ -99,7 +99,12 @@ class SyncQueue:
         """
         with self._turn:
             if not self._closed:
-                return self._make_durable(file, end, failures)
+                try:
+                    return self._make_durable(file, end, failures)
+                except (OSError, IntegrityError, ValueError):
+                    # A signal handler has closed the file meanwhile, and has synced it before.
+                    if self._closed is not True:
+                        raise
             if isinstance(self._closed, BaseException):
                 raise SyncFailedError(str(self._closed))
         return None

@@ -268,6 +268,7 @@ class WritableLog:
         if os.getpid() != self._pid:
             self.after_fork_in_child()
         self._closing = True  # Whoever waits for the lock is refused.
+        log.file.is_in_use = self.lock.is_used(log.file.key)
         self.flusher.stop()
         try:
             if log.file.joined:

@@ -6,6 +6,7 @@ import weakref
 from typing import Any, Final
 
 from dobbin_like.contract import Storage, Transaction
+from dobbin_like.exc import ClosedError, LogError
 from dobbin_like.ids import NO_TID
 
 IDLE: Final = "idle"  # There is none; objects may be checked out.
@@ -74,7 +75,7 @@ class CommitState:
         if self.phase is APPENDING:
             try:
                 made = self._storage.settle(self.tid)
-            except OSError:  # The disk is gone: it is in doubt.
+            except (OSError, LogError, ClosedError):  # The disk is gone: it is in doubt.
                 made = None
             if made is not None:
                 self.made = made
