@@ -1156,6 +1156,17 @@ def test_who_waits_for_the_disk_is_not_told_that_it_is_there_if_closing_is_inter
         log.confirm(logged)
 
 
+def test_who_waits_for_another_commit_when_the_log_is_closed_need_not_any_more(
+    path: Path,
+) -> None:
+    for options in ({}, {"lock_timeout": 1.0}):
+        log = TransactionLog(path, **options)  # type: ignore[arg-type]
+        catch_up(log)
+        logged = append(log, 0, b"state")
+        log.close()
+        log.wait_for(logged)
+
+
 def test_a_signal_handler_in_the_middle_of_a_sync_is_refused_what_would_be_synced(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
