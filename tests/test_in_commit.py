@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from dobbin_like.persistent import PersistentDict, checkout
 from dobbin_like.storage import TransactionLog
 from tests.helpers.amount import step
 from tests.helpers.interrupts import handled_at_step
+from tests.helpers.log_files import words_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,6 +138,58 @@ def test_what_a_handler_does_at_any_step_of_a_commit_is_refused_or_done(
     for database in databases + readers:
         database.close()
     for path in paths:
+        check_log(path).raise_if_bad()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("sync", [False, True], ids=["loose", "synced"])
+@pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_handler_that_raises_what_is_an_error_of_the_system_elsewhere_is_an_interrupt(
+    tmp_path: Path, stride: int, count: int, sync: bool
+) -> None:
+    """TimeoutError was taken for an error of the disk: one of two databases had it, or the log
+    was marked as failed, or the hooks were told that the commit had failed."""
+    paths = [tmp_path / f"{number}.log" for number in range(count)]
+    manager, others = transaction.TransactionManager(), transaction.TransactionManager()
+    new = new_at(paths, manager)
+    for database in new:
+        database.close()
+    databases = open_at(paths, manager, sync=sync)
+    readers = open_at(paths, others, read_only=True)
+    results = set()
+    for number in itertools.count(1):
+        manager.begin()
+        put(databases, "main", number)
+        told: list[bool] = []
+        of_package = False
+
+        def interrupt() -> None:
+            nonlocal of_package
+            frame = sys._getframe(2)
+            of_package = frame.f_globals["__name__"].startswith("transaction.")
+            raise TimeoutError
+
+        current = manager.get()
+        current.addAfterCommitHook(told.append)
+        result = ""
+        try:
+            came = handled_at_step((number - 1) * stride, current.commit, interrupt)
+        except Exception as error:  # noqa: BLE001  any
+            came, result = True, type(error).__name__
+        manager.abort()
+        others.begin()
+        stored = [each == number for each in found(readers, "main")]
+        assert len(set(stored)) == 1, number
+        assert of_package or told in ([], stored[:1]), number
+        if not came:
+            break
+        results.add((result, stored[0]))
+    assert {("TimeoutError", False), ("TimeoutError", True)} <= results
+    assert results <= {("TimeoutError", False), ("TimeoutError", True), ("", True)}
+    for database in databases + readers:
+        database.close()
+    for path in paths:
+        assert words_of(path)["FAILURES"] == 0
         check_log(path).raise_if_bad()
 
 

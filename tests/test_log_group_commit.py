@@ -1156,6 +1156,32 @@ def test_who_waits_for_the_disk_is_not_told_that_it_is_there_if_closing_is_inter
         log.confirm(logged)
 
 
+def test_a_timeout_of_the_program_in_a_sync_is_no_error_of_the_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = disk._datasync
+
+    def sync(fd: int) -> None:
+        real(fd)
+        raise TimeoutError  # By a handler of SIGALRM, when the call has returned.
+
+    with opened(path, 2) as (log, other):
+        commit(log, 0, b"first")
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, "_datasync", sync)
+            logged = append(log, 0, b"second")
+            with pytest.raises(TimeoutError):
+                log.confirm(logged)
+            catch_up(other)
+            other.acquire(settled=False)
+            with pytest.raises(TimeoutError):
+                other.wait_for(other.unseen[-1])
+            other.release()
+        assert words_of(path)["FAILURES"] == 0
+        log.confirm(logged)
+        assert words_of(path)["DURABLE"] == logged.end
+
+
 def test_who_waits_for_another_commit_when_the_log_is_closed_need_not_any_more(
     path: Path,
 ) -> None:

@@ -724,6 +724,25 @@ def test_whoever_waits_is_let_in_before_the_same_one_gets_the_lock_again(
         assert [logged.oids[0] for logged in log.transactions()] == [0, 1, 0]
 
 
+def test_a_timeout_of_the_program_while_the_lock_is_waited_for_is_no_error_of_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = commit_lock._flock
+
+    def flock(fd: int, how: int) -> None:
+        if how == fcntl.LOCK_EX:
+            raise TimeoutError  # By a handler of SIGALRM.
+        real(fd, how)
+
+    with TransactionLog(path, sync=False) as log, TransactionLog(path, sync=False) as other:
+        log.acquire()
+        monkeypatch.setattr(commit_lock, "_flock", flock)
+        with pytest.raises(TimeoutError):
+            in_thread(other.acquire)
+        monkeypatch.undo()
+        log.release()
+
+
 def test_who_lets_others_go_first_waits_for_them_no_longer_than_for_the_lock(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ from zope.interface import implementer
 from dobbin_like.contract import is_distant
 from dobbin_like.exc import (
     InDoubtError,
+    LogError,
     OvertakenError,
     SelfWaitError,
     UncommittedChangesError,
@@ -280,7 +281,7 @@ class DataManager:
         except OvertakenError:
             self._gather_again(changes, transaction)
             self.tpc_vote(transaction)
-        except (InDoubtError, OSError):
+        except InDoubtError:
             raise
         except BaseException as error:  # noqa: BLE001  raised later, or by this
             self._hold_if_committed(transaction, error)
@@ -346,11 +347,16 @@ class DataManager:
             if self._state.phase is PREPARED:
                 self._state.decide_for_all(transaction)
             self._finish()
-        except (InDoubtError, OSError):
+        except InDoubtError:
             raise
-        except BaseException as error:  # noqa: BLE001  raised when the commit is done
+        except BaseException as error:
+            if isinstance(error, OSError) and not self._is_decided(transaction):
+                raise  # The disk has refused it.
             finish_despite_interrupts(self._finish)
             hold(transaction, error)
+
+    def _is_decided(self, transaction: Any) -> bool:
+        return self._state.is_committed(transaction) or self._state.has_decided()
 
     def _finish(self) -> None:
         # Every step may be run again.
@@ -395,7 +401,7 @@ class DataManager:
         if self._state.is_committed(transaction):
             try:
                 self.tpc_finish(transaction)
-            except InDoubtError:
+            except (InDoubtError, OSError, LogError):
                 pass  # For this database, it is one of others, should it ever be visible.
             else:
                 return

@@ -1,7 +1,8 @@
 """The system calls that write, read and sync, with errors that name the file.
 
 Every OSError from here carries the path; what was asked for is done, or the caller gets
-the error. Knows no format.
+the error. But one that a signal handler raises between two calls, as TimeoutError, is none of the
+system: it has no number, is handed on as it is, and nothing has failed. Knows no format.
 """
 
 from __future__ import annotations
@@ -38,13 +39,18 @@ def open_file(path: str, flags: int, mode: int = 0o600) -> int:
         os.close(fd)
 
 
+def is_of_system(error: BaseException) -> bool:
+    """Tell whether an error may be of a system call; else a signal handler has raised it."""
+    return not isinstance(error, OSError) or error.errno is not None
+
+
 @contextlib.contextmanager
 def named(path: str) -> Iterator[None]:
     """Give an OSError of a call on a descriptor the path of the file."""
     try:
         yield
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, path) from error
 
@@ -92,6 +98,8 @@ def _read(fd: int, path: str, offset: int, size: int) -> bytes:
     try:
         return os.pread(fd, size, offset)
     except OSError as error:
+        if error.errno is None:
+            raise
         if error.errno != errno.EIO:
             raise OSError(error.errno, error.strerror, path) from error
         found = "bytes that the disk does not give"
@@ -123,6 +131,8 @@ def write(fd: int, path: str, data: bytes, offset: int) -> None:
             # A full disk takes a part first; the next call says why.
             written += os.pwrite(fd, memoryview(data)[written:], offset + written)
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, path) from error
 
 
@@ -131,6 +141,8 @@ def sync(fd: int, path: str) -> None:
     try:
         _datasync(fd)
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, path) from error
 
 

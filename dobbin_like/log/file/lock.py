@@ -22,6 +22,7 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from dobbin_like.exc import ClosedError, LatePatchError, LockTimeout, SelfWaitError
+from dobbin_like.log.file.disk import is_of_system
 from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.warn_after import Waits
@@ -334,6 +335,8 @@ class CommitLock:
         except BlockingIOError:
             return False
         except OSError as error:
+            if not is_of_system(error):
+                raise
             raise self._unusable(error) from error
         return True
 
@@ -351,6 +354,8 @@ class CommitLock:
             try:
                 _flock(self._fd, _WAIT)
             except OSError as error:
+                if not is_of_system(error):
+                    raise
                 raise self._unusable(error) from error
             return
         pause = _FIRST_PAUSE_SECONDS

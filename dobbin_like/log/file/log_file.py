@@ -160,7 +160,9 @@ class LogFile:
         try:
             # Before the file grows: zeros up to a page were never begun, more are no log.
             disk.sync(self.fd, self.path)
-        except OSError:
+        except OSError as error:
+            if not disk.is_of_system(error):
+                raise
             # Others may use the page by now: it stays, and is to be repaired.
             words.put(header.FAILURES, (words.find(header.FAILURES) or 0) | 1)
             raise

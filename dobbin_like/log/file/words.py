@@ -45,6 +45,8 @@ class Words:
         try:
             return _pread(self._fd, _ALL, WORDS_OFFSET)
         except OSError as error:
+            if error.errno is None:
+                raise
             raise self._named(error) from error
 
     def seen(self) -> bytes:
@@ -52,6 +54,8 @@ class Words:
         try:
             return _pread(self._fd, SEEN_SIZE, WORDS_OFFSET)
         except OSError as error:
+            if error.errno is None:
+                raise
             raise self._named(error) from error
 
     def _named(self, error: OSError) -> OSError:
@@ -63,6 +67,8 @@ class Words:
             try:
                 data = _pread(self._fd, WORD_SIZE, WORDS_OFFSET + index * WORD_SIZE)
             except OSError as error:
+                if error.errno is None:
+                    raise
                 raise self._named(error) from error
             value = decode_word(index, data)
             if value is not None or len(data) < WORD_SIZE:

@@ -119,6 +119,8 @@ class SyncQueue:
                 try:
                     self._make_durable(*promise)
                 except (OSError, IntegrityError, SyncFailedError) as error:
+                    if not disk.is_of_system(error):
+                        raise
                     closed = error
             self._closed = closed
 
@@ -184,8 +186,9 @@ def _sync(file: LogFile, words: Words, known: _Known, end: int) -> Seen | None:
         words.put(SYNCING, target)
     try:
         disk.sync(file.fd, file.path)
-    except OSError:
-        words.put(FAILURES, failures | 1)
+    except OSError as error:
+        if disk.is_of_system(error):
+            words.put(FAILURES, failures | 1)
         raise
     return _seen(known, words.put(DURABLE, target), target) if target > durable else None
 

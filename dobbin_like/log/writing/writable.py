@@ -6,7 +6,6 @@ Read :mod:`dobbin_like.log.transaction_log` next.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -28,6 +27,7 @@ from dobbin_like.exc import (
     ReadOnlyStorageError,
 )
 from dobbin_like.log.file import range_lock
+from dobbin_like.log.file.disk import is_of_system
 from dobbin_like.log.file.lock import CommitLock
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.reading.log_index import Applied
@@ -198,6 +198,8 @@ class WritableLog:
             try:
                 seen = self.queue.make_durable(*promise)
             except (OSError, IntegrityError, SyncFailedError) as error:
+                if not is_of_system(error):
+                    raise
                 # It stays promised: whoever asks again is told the same.
                 raise InDoubtError(self.log.path, transaction.tid, str(error)) from error
             promises.pop(key, None)
@@ -211,10 +213,13 @@ class WritableLog:
         Raises LockTimeout, OSError, IntegrityError.
         """
         end: int = transaction.end  # type: ignore[attr-defined]  # The log has made it.
-        # If that fails, whoever takes the lock next finds out what has become of it.
-        with contextlib.suppress(SyncFailedError, OSError):
+        try:
             self.wait_for_syncs(end)
             self.queue.make_durable(self.log.file, end, self.writer.appended.failures)
+        except (SyncFailedError, OSError) as error:
+            # If that fails, whoever takes the lock next finds out what has become of it.
+            if not is_of_system(error):
+                raise
 
     def wait_for_syncs(self, end: int) -> None:
         """Wait until what is before *end* is synced, for what the lock has left of the limit.

@@ -342,13 +342,16 @@ class Writer:
             self.promises[logged.tid, logged.checksum] = promise
         try:
             self._write(data)
-        except OSError:
-            self.promises.pop((logged.tid, logged.checksum), None)
+        except OSError as error:
+            if disk.is_of_system(error):  # Else it may be there: settled() finds out.
+                self.promises.pop((logged.tid, logged.checksum), None)
             raise
         try:
             appended.know((logged,), logged.tail)
             self._tell_end()
         except OSError as error:
+            if not disk.is_of_system(error):
+                raise
             raise InDoubtError(self._file.path, logged.tid, str(error)) from error
         if logged.failed:
             self.counts.failed += 1

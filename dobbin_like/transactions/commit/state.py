@@ -68,7 +68,7 @@ class CommitState:
 
     def is_committed(self, transaction: Any) -> bool:
         """Return whether the decision was made before an error or an interrupt came."""
-        if self.phase is PREPARED:
+        if self.phase is PREPARED or self.phase is APPENDING:
             first = _deciders.get(transaction)
             if first is not None and first is not self and first.has_decided():
                 return True
