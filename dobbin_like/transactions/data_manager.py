@@ -37,8 +37,10 @@ from zope.interface import implementer
 
 from dobbin_like.contract import is_distant
 from dobbin_like.exc import (
+    ClosedError,
+    Error,
     InDoubtError,
-    LogError,
+    NotHeldError,
     OvertakenError,
     SelfWaitError,
     UncommittedChangesError,
@@ -352,7 +354,11 @@ class DataManager:
         except BaseException as error:
             if isinstance(error, OSError) and not self._is_decided(transaction):
                 raise  # The disk has refused it.
-            finish_despite_interrupts(self._finish)
+            try:
+                finish_despite_interrupts(self._finish)
+            except (ClosedError, NotHeldError) as later:
+                # A signal handler has closed it; or a server that refuses is not asked again.
+                raise error from later
             hold(transaction, error)
 
     def _is_decided(self, transaction: Any) -> bool:
@@ -401,7 +407,7 @@ class DataManager:
         if self._state.is_committed(transaction):
             try:
                 self.tpc_finish(transaction)
-            except (InDoubtError, OSError, LogError):
+            except (Error, OSError):
                 pass  # For this database, it is one of others, should it ever be visible.
             else:
                 return

@@ -73,17 +73,20 @@ class CommitState:
             if first is not None and first is not self and first.has_decided():
                 return True
         if self.phase is APPENDING:
-            try:
-                made = self._storage.settle(self.tid)
-            except (OSError, LogError, ClosedError):  # The disk is gone: it is in doubt.
-                made = None
+            made = self._settled()
             if made is not None:
                 self.made = made
                 self.enter(COMMITTED)
         return self.phase in (COMMITTED, PUBLISHED)
 
+    def _settled(self) -> Transaction | None:
+        try:
+            return self._storage.settle(self.tid)
+        except (OSError, LogError, ClosedError):
+            return None  # The disk is gone, or a signal handler has closed it: it is in doubt.
+
     def has_decided(self) -> bool:
         """Return whether this database has committed the transaction, which it has prepared."""
         if self.phase is APPENDING:
-            return self._storage.settle(self.tid) is not None
+            return self._settled() is not None
         return self.phase in (COMMITTED, PUBLISHED) or self.decided_tid == self.tid
