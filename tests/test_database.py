@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import re
@@ -658,6 +659,26 @@ def test_a_fork_waits_for_who_publishes_and_that_one_not_for_it(database, thing)
     steps.join()
 
     assert is_free
+
+
+def test_a_storage_that_can_not_start_anew_in_a_child_keeps_no_other_from_it(
+    path, database, monkeypatch
+):
+    """The locks of the others were held for good, and their news were read no more."""
+
+    def fails():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(database.storage._writing, "after_fork_in_child", fails)
+    with Database(path.with_name("other.log")) as other:
+        fork._before_fork()
+        with pytest.raises(OSError, match="open files"):
+            fork._after_fork_in_child()
+
+        for each in (database, other):
+            publisher = store_of(each).publisher
+            assert not publisher.publishing
+            assert not publisher.graph.shared.lock._is_owned()
 
 
 def test_a_damaged_log_is_an_integrity_error_that_says_where(path):

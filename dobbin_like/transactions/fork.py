@@ -65,7 +65,14 @@ def _after_fork_in_child() -> None:
         for view in publisher.old_snapshots.all_views():
             if view.thread == threading.get_ident():
                 view.run_time.follow()
-        publisher.storage.after_fork_in_child()
+    failure: Exception | None = None
+    for publisher in list(opened):
+        try:
+            publisher.storage.after_fork_in_child()
+        except Exception as error:  # noqa: BLE001  raised when all are done; its next use tries again
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 if hasattr(os, "register_at_fork"):
