@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import sys
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from dobbin_like.exc import (
     ClosedError,
     CommittingError,
     InDoubtError,
+    IntegrityError,
     NotHeldError,
     SelfWaitError,
 )
@@ -245,6 +247,44 @@ def test_a_handler_closes_the_database_at_any_step_of_a_commit(
         assert results == {(SystemExit, 0), (SystemExit, 1)}
     else:
         assert {(ChangesLostError, 0), (None, 1)} < results
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "Input/output error"), IntegrityError("", 0, "", "")]
+)
+@pytest.mark.parametrize("failures", [1, 2, 100])
+def test_news_of_others_that_can_not_be_read_do_not_let_a_commit_fail_that_is_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, failures: int
+) -> None:
+    """It raised what says that nothing is stored, and it was run again, perhaps."""
+    manager, others = transaction.TransactionManager(), transaction.TransactionManager()
+    (database,) = new_at([tmp_path / "a.log"], manager)
+    (reader,) = open_at([tmp_path / "a.log"], others)
+    publisher = database._store.publisher
+    real, tries = publisher.catch_up_to, itertools.count(1)
+
+    def fails(made: Any) -> None:
+        if next(tries) <= failures:
+            raise error
+        real(made)
+
+    manager.begin()
+    put([database], "main", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher, "catch_up_to", fails)
+        if failures < 100:
+            manager.commit()
+        else:
+            with pytest.raises(InDoubtError):
+                manager.commit()
+            manager.abort()
+    for commits, each in (manager, database), (others, reader):
+        commits.begin()
+        assert found([each], "main") == [1]
+        put([each], "main", 1)
+        commits.commit()
+    database.close()
+    reader.close()
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ What the steps consist of: :mod:`dobbin_like.transactions.commit`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -40,6 +41,7 @@ from dobbin_like.exc import (
     ClosedError,
     Error,
     InDoubtError,
+    LogError,
     NotHeldError,
     OvertakenError,
     SelfWaitError,
@@ -297,8 +299,23 @@ class DataManager:
         if not self._state.is_committed(transaction):
             raise error
         if self._state.phase is not PUBLISHED:
-            finish_despite_interrupts(self._publish)
+            self._go_on(self._publish, transaction)
         hold(transaction, error)
+
+    def _go_on(self, step: Callable[[], None], transaction: Any) -> None:
+        """Bring a step to its end.
+
+        InDoubtError: It is decided, but what others have committed can't be read. What else is
+        raised says that nothing is stored.
+        """
+        try:
+            finish_despite_interrupts(step)
+        except (LogError, OSError) as error:
+            if self._state.phase in (PREPARED, APPENDING):
+                raise
+            if self._state.phase is COMMITTED:
+                raise InDoubtError(self._storage.path, self._state.tid, str(error)) from error
+            hold(transaction, error)  # It is done; if it was an interrupt, that is to be told.
 
     def _gather_again(self, changes: Changes, transaction: Any) -> None:
         """Begin anew behind what another process has appended, and keep the others out."""
@@ -355,7 +372,7 @@ class DataManager:
             if isinstance(error, OSError) and not self._is_decided(transaction):
                 raise  # The disk has refused it.
             try:
-                finish_despite_interrupts(self._finish)
+                self._go_on(self._finish, transaction)
             except (ClosedError, NotHeldError) as later:
                 # A signal handler has closed it; or a server that refuses is not asked again.
                 raise error from later

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
-from dobbin_like.exc import SelfWaitError
+from dobbin_like.exc import Error, SelfWaitError
 
 COMMITTING: Final = "Committing"
 """The status of a transaction while its participants commit."""
@@ -51,7 +51,12 @@ def abort_outside_commit(reference: weakref.ref[Any], path: str) -> None:
 
 
 def hold(transaction: Any, interrupt: BaseException) -> None:
-    """Let the commit of *transaction* raise *interrupt* when it is done; the first one counts."""
+    """Let the commit of *transaction* raise *interrupt* when it is done; the first one counts.
+
+    Not an error in reading what others have committed: when it is done, that was read.
+    """
+    if isinstance(interrupt, Error) or getattr(interrupt, "errno", None) is not None:
+        return
     if getattr(transaction, _HELD, None) is None:
         setattr(transaction, _HELD, interrupt)
 
