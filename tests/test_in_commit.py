@@ -176,7 +176,7 @@ def test_a_handler_that_raises_what_is_an_error_of_the_system_elsewhere_is_an_in
         result = ""
         try:
             came = handled_at_step((number - 1) * stride, current.commit, interrupt)
-        except Exception as error:  # noqa: BLE001  any
+        except Exception as error:
             came, result = True, type(error).__name__
         manager.abort()
         others.begin()
@@ -195,6 +195,37 @@ def test_a_handler_that_raises_what_is_an_error_of_the_system_elsewhere_is_an_in
         check_log(path).raise_if_bad()
 
 
+def closed_in_commit(
+    at: int, manager: Any, database: Database, other: Path, *, leaves: bool
+) -> tuple[bool, type[BaseException] | None]:
+    """Commit; at one step, close the database, and open other files.
+
+    Return whether it came so far, and what was raised.
+    """
+    opened: list[Any] = []
+
+    def close() -> None:
+        database.close()
+        for _ in range(3):
+            opened.append(other.open("w+b", buffering=0))
+            opened[-1].write(bytes(8192))
+        if leaves:
+            raise SystemExit
+
+    refused = ClosedError, InDoubtError, NotHeldError, OSError, SystemExit
+    came, result = True, None
+    try:
+        came = handled_at_step(at, manager.get().commit, close)
+    except refused as error:
+        result = type(error)
+    for file in opened:
+        file.close()
+        assert other.read_bytes() == bytes(8192), at
+    manager.abort()
+    return came, result
+
+
+@pytest.mark.filterwarnings("ignore::dobbin_like.exc.UncommittedChangesWarning")
 @pytest.mark.parametrize("leaves", [False, True], ids=["goes on", "leaves"])
 @pytest.mark.parametrize("sync", [False, True], ids=["loose", "synced"])
 @pytest.mark.parametrize("stride", [19, pytest.param(1, marks=pytest.mark.slow)])
@@ -202,47 +233,26 @@ def test_a_handler_closes_the_database_at_any_step_of_a_commit(
     tmp_path: Path, stride: int, sync: bool, leaves: bool
 ) -> None:
     """Other files were written to that it had opened then; and its exit was lost in an error."""
-    others = tmp_path / "other"
     results = set()
-    for step in itertools.count(0, stride):
-        path = tmp_path / f"{step}.log"
+    for at in itertools.count(0, stride):
+        path = tmp_path / f"{at}.log"
         manager = transaction.TransactionManager()
-        (database,) = new_at([path], manager) if sync else open_at([path], manager, sync=False)
-        if not sync:
-            database.set_root(PersistentDict(main=PersistentDict(n=0)))
-            manager.commit()
+        new_at([path], manager)[0].close()
+        (database,) = open_at([path], manager, sync=sync)
         manager.begin()
         put([database], "main", 1)
-        opened = []
-
-        def close() -> None:
-            database.close()  # noqa: B023  at once
-            for _ in range(3):
-                file = others.open("w+b", buffering=0)
-                file.write(bytes(8192))
-                opened.append(file)  # noqa: B023
-            if leaves:
-                raise SystemExit
-
-        result: Any = None
-        try:
-            came = handled_at_step(step, manager.get().commit, close)
-        except (ClosedError, InDoubtError, NotHeldError, OSError, SystemExit) as error:
-            came, result = True, type(error)
-        for file in opened:
-            assert others.read_bytes() == bytes(8192), step
-            file.close()
-        manager.abort()
-        with Database(path, sync=False) as again:  # This thread does not hold its lock.
-            stored = again.root["main"]["n"]
-            if result is not InDoubtError and not leaves:
-                assert stored == (result is None), (step, result)
-            with again.transaction() as root:
-                checkout(root)
+        came, result = closed_in_commit(at, manager, database, tmp_path / "other", leaves=leaves)
         if not came:
+            database.close()
             break
+        with Database(path, sync=False) as again:
+            stored = again.root["main"]["n"]
+            with again.transaction() as root:  # This thread does not hold its lock.
+                checkout(root)
+        if result not in (InDoubtError, SystemExit):
+            assert stored == (result is None), (at, result)
         results.add((result, stored))
-        path.unlink()
+        path.unlink()  # The next one has the same inode.
     if leaves:
         assert results == {(SystemExit, 0), (SystemExit, 1)}
     else:

@@ -103,7 +103,7 @@ class SyncQueue:
                     return self._make_durable(file, end, failures)
                 except (OSError, IntegrityError, ValueError):
                     # A signal handler has closed the file meanwhile, and has synced it before.
-                    if self._closed is not True:
+                    if not self._is_closed_well:
                         raise
             if isinstance(self._closed, BaseException):
                 raise SyncFailedError(str(self._closed))
@@ -123,6 +123,10 @@ class SyncQueue:
                         raise
                     closed = error
             self._closed = closed
+
+    @property
+    def _is_closed_well(self) -> bool:
+        return self._closed is True
 
     def after_fork_in_child(self) -> None:
         """Start anew: a thread of the parent may have been waiting."""
