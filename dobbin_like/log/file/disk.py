@@ -144,6 +144,8 @@ def sync(fd: int, path: str) -> None:
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, path) from error
+    except ValueError as error:  # Below 0: a signal handler has closed the file.
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), path) from error
 
 
 def cut(fd: int, path: str, size: int) -> None:

@@ -334,7 +334,7 @@ class CommitLock:
             _flock(self._fd, _TRY)
         except BlockingIOError:
             return False
-        except OSError as error:
+        except (OSError, ValueError) as error:
             if not is_of_system(error):
                 raise
             raise self._unusable(error) from error
@@ -353,7 +353,7 @@ class CommitLock:
         if deadline is None and _MAY_BLOCK:
             try:
                 _flock(self._fd, _WAIT)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 if not is_of_system(error):
                     raise
                 raise self._unusable(error) from error
@@ -366,7 +366,9 @@ class CommitLock:
             time.sleep(min(pause, left))
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    def _unusable(self, error: OSError) -> OSError:
+    def _unusable(self, error: OSError | ValueError) -> OSError:
+        if self._closed:  # By a signal handler, a moment ago.
+            self._refuse()
         text = f"the commit lock can't be used: {error}"
         return OSError(errno.ENOLCK, text, self._path)
 

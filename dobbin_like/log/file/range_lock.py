@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import functools
+import os
 import struct
 from typing import Final
 
@@ -60,6 +61,8 @@ def lock(fd: int, which: int, *, shared: bool = False, wait: bool = True) -> boo
         if not wait and error.errno in {errno.EAGAIN, errno.EACCES}:
             return False
         raise
+    except ValueError as error:  # Below 0: a signal handler has closed the file.
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from error
     return True
 
 

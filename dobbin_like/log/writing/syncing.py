@@ -101,7 +101,7 @@ class SyncQueue:
             if not self._closed:
                 try:
                     return self._make_durable(file, end, failures)
-                except (OSError, IntegrityError, ValueError):
+                except (OSError, IntegrityError, SyncFailedError):
                     # A signal handler has closed the file meanwhile, and has synced it before.
                     if not self._is_closed_well:
                         raise
@@ -134,8 +134,7 @@ class SyncQueue:
         self.syncs = 0
 
     def _make_durable(self, file: LogFile, end: int, failures: int) -> Seen | None:
-        words = file.words
-        assert words is not None
+        words = _words_of(file)
         if file.is_given_away:
             text = "the program has closed the descriptor of the log"
             raise SyncFailedError(text)
@@ -153,6 +152,14 @@ class SyncQueue:
         seen = _sync(file, words, known, end)
         self.syncs += 1
         return seen
+
+
+def _words_of(file: LogFile) -> Words:
+    words = file.words
+    if words is None:  # By a signal handler, in the middle of a commit.
+        text = "the log was closed"
+        raise SyncFailedError(text)
+    return words
 
 
 class _Known:
@@ -224,8 +231,7 @@ def sync_all(file: LogFile) -> None:
     Raises:
         SyncFailedError, OSError, IntegrityError: It was not synced.
     """
-    words = file.words
-    assert words is not None
+    words = _words_of(file)
     under_sync_lock(file, lambda: _sync(file, words, _Known(words), PAGE_SIZE))
 
 
