@@ -190,7 +190,9 @@ def test_a_handler_that_raises_what_is_an_error_of_the_system_elsewhere_is_an_in
         if not came:
             break
         results.add((result, stored[0]))
-    assert {("TimeoutError", False), ("TimeoutError", True)} <= results
+    assert ("TimeoutError", False) in results
+    # Few steps come between the decision and the end: with a stride, a run may miss them.
+    assert stride > 1 or ("TimeoutError", True) in results
     assert results <= {("TimeoutError", False), ("TimeoutError", True), ("", True)}
     for database in databases + readers:
         database.close()
