@@ -982,9 +982,39 @@ def test_the_metaclass_for_abstract_classes_can_be_named(on_face):
 
 
 def test_a_class_without_abstract_bases_refuses_to_register_others():
-    with pytest.raises(TypeError, match=r"^Thing is no abstract base class, .* from abc\.ABC"):
+    with pytest.raises(
+        TypeError, match=r"^<class 'int'> can't be .* with Thing, .* from abc\.ABC"
+    ):
         Thing.register(int)
     assert not isinstance(1, Thing)
+
+
+def test_a_class_with_a_metaclass_of_its_own_is_told_how_to_register_others():
+    class Plain(PersistentMeta):
+        pass
+
+    class Abstract(PersistentABCMeta):
+        pass
+
+    class Refusing(Persistent, abc.ABC, metaclass=Plain):
+        pass
+
+    class Registering(Persistent, abc.ABC, metaclass=Abstract):
+        pass
+
+    with pytest.raises(TypeError, match=r"or its metaclass, .*, from PersistentABCMeta$"):
+        Refusing.register(int)
+    Registering.register(int)
+    assert isinstance(1, Registering)
+
+
+def test_abstract_methods_have_to_be_defined_without_an_abstract_base_too():
+    class Picture(Persistent):
+        @abc.abstractmethod
+        def show(self): ...
+
+    with pytest.raises(TypeError, match="abstract class Picture"):
+        Picture()
 
 
 def test_a_mapping_of_collections_abc_works_on_every_face(on_face):

@@ -299,8 +299,9 @@ class _ConstructorSignature:
 class PersistentMeta(ABCMeta):
     """The class of persistent classes: checks them, makes their faces, seals instances.
 
-    A class with an abstract base class gets :class:`PersistentABCMeta`; one that has another
-    metaclass as well needs a metaclass that is derived from both.
+    Abstract methods have to be defined before there are instances. A class with an abstract base
+    class gets :class:`PersistentABCMeta`; one that has another metaclass as well needs a
+    metaclass that is derived from both.
     """
 
     _p_faces: Faces
@@ -341,15 +342,17 @@ class PersistentMeta(ABCMeta):
     __signature__: Any = _ConstructorSignature()
 
     if not TYPE_CHECKING:  # To a checker, they are those of ABCMeta.
-        # Which ask for registered classes, and take twice the time.
+        # Those also ask for registered classes, and take twice the time.
         __instancecheck__ = type.__instancecheck__
         __subclasscheck__ = type.__subclasscheck__
 
         def register(cls, subclass: type) -> Any:
             """Refuse *subclass*: only :class:`PersistentABCMeta` looks for registered ones."""
+            name = cls.__qualname__
             text = (
-                f"{cls.__qualname__} is no abstract base class, so that {subclass!r} can't be "
-                "registered with it; derive it from abc.ABC, too, or make it by PersistentABCMeta"
+                f"{subclass!r} can't be registered with {name}, which is not made by "
+                f"PersistentABCMeta; derive {name} from abc.ABC, too, or its metaclass, if it has "
+                "one of its own, from PersistentABCMeta"
             )
             raise TypeError(text)
 
