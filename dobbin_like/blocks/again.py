@@ -98,7 +98,7 @@ def _run_in_thread(
     user: str,
     on_retry: OnRetry,
 ) -> _R:
-    holds_lock = _is_contended(store, kind) and begins_anew(store)
+    holds_lock = _count_call(store, kind) and begins_anew(store)
     for failures in range(1, retry + 2):
         block: Block[Any] = Block(store, note=note, user=user)
         try:
@@ -150,7 +150,7 @@ async def _run_in_task(
 ) -> _R:
     import asyncio
 
-    holds_lock = _is_contended(store, kind)
+    holds_lock = _count_call(store, kind)
     for failures in range(1, retry + 2):
         block: Block[Any] = Block(store, note=note, user=user, holds_lock=holds_lock)
         try:
@@ -171,8 +171,8 @@ async def _run_in_task(
     raise AssertionError  # The last failure was raised.
 
 
-def _is_contended(store: Store, kind: Hashable) -> bool:
-    """Tell whether this call of the *kind* is to hold the lock from its beginning; count it."""
+def _count_call(store: Store, kind: Hashable) -> bool:
+    """Count a call of the *kind*; return whether it is to hold the lock from its beginning."""
     left, each_time = store.contended.get(kind, (0, 0))
     if left:
         store.contended[kind] = left - 1, each_time

@@ -257,15 +257,15 @@ class Block(Generic[RootT]):
 
     async def __aenter__(self) -> RootT:
         """Begin in a scope of this task; return the root."""
-        from dobbin_like.blocks.tasks import Stay
+        from dobbin_like.blocks.tasks import BlockInTask
 
-        stay = Stay(self._store, is_shared=self._is_shared, holds_lock=self._holds_lock)
-        await stay.begin()
+        in_task = BlockInTask(self._store, is_shared=self._is_shared, holds_lock=self._holds_lock)
+        await in_task.begin()
         try:
             root = self.__enter__()
-            self._stay = stay  # Not before: the one that it has may be about to end.
+            self._in_task = in_task  # Not before: the block may have been entered already.
         except BaseException:
-            stay.end()
+            in_task.end()
             raise
         return root
 
@@ -277,12 +277,12 @@ class Block(Generic[RootT]):
     ) -> None:
         from dobbin_like.blocks import tasks
 
-        stay = self._stay
+        in_task = self._in_task
         if self._owner != (current_scope() or get_ident()):
             # What is left of an async generator is ended by the loop, in a task for that.
             if not tasks.ends_generator(error):
                 self._refuse_to_leave()
-            if not stay.has_scope:
+            if not in_task.has_scope:
                 self._leave_part()
                 return
             tasks.take_scope(self._owner)
@@ -296,12 +296,12 @@ class Block(Generic[RootT]):
             is_own = not self.is_part and current_scope() is not None
             if error is None and is_own and participants_of(self._transaction):
                 await tasks.in_thread(lambda: self.__exit__(None, None, None))
-            elif stay.holds_lock:  # Its thread has to give it back.
+            elif in_task.holds_lock:  # Its thread has to give it back.
                 tasks.in_thread_at_once(lambda: self.__exit__(kind, error, traceback))
             else:
                 self.__exit__(kind, error, traceback)
         finally:
-            stay.end()
+            in_task.end()
 
     def _leave_part(self) -> None:
         """End a block in one of another task, which goes on if nothing was changed in this one."""

@@ -144,11 +144,11 @@ def _tell_changes_beside(scope: Scope) -> None:
             warn_outside(text, UncommittedChangesWarning)
 
 
-class Stay:
-    """What a block has of its task: the scope, and the thread that keeps the commit lock for it.
+class BlockInTask:
+    """What a block has in its task: the scope, and the thread that keeps the commit lock for it.
 
-    ``has_scope``: it has made the scope, and ends it; else the task had one, or is in a block of
-    a plain ``with``. ``holds_lock``: the scope has such a thread.
+    ``has_scope``: the block has made the scope, and ends it; else the task had one, or is in a
+    block of a plain ``with``. ``holds_lock``: the scope has such a thread.
     """
 
     def __init__(self, store: Store, *, is_shared: bool, holds_lock: bool) -> None:
