@@ -8,7 +8,7 @@ nothing is synced, and a process that is killed while it writes leaves what the 
 
 The file is a header and blocks, each with a table and the states. A block that has the position of
 the log ends what is complete; what follows the last of those does not count. The table of a block
-and each state have checksums. To append takes a lock, which is not waited for. Others may read
+and each state have checksums. Appending takes a lock, which is not waited for. Others may read
 meanwhile: complete blocks never change, and a file that is not right any more is replaced.
 """
 

@@ -4,8 +4,8 @@
 number. Each knows the id of the one before it (``prev``), so that a reader notices when the log is
 not the one that it has read. The row at position 0 stands for the empty log; its id is that of the
 log. ``version`` has the states of objects, ``stream`` the bytes of streams in pieces. ``meta`` has
-one row, which a commit locks; nothing depends on that, as the key of ``log`` decides. To write
-``barrier`` tells an instance that what came before is as durable as a commit is.
+one row, which a commit locks; nothing depends on that, as the key of ``log`` decides. An instance
+writes to ``barrier`` to be sure that what came before is as durable as a commit is.
 
 A pack deletes rows of ``version`` and ``stream``, and tells so by rows of its own in ``log``: each
 row knows since when the past is whole (``since``) and how often the log was packed

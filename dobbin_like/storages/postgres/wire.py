@@ -1,10 +1,11 @@
-"""Statements that are sent together, and in the form in which the server takes them; and the turn.
+"""Statements that are sent together, in the form in which the server takes them; and the turn.
 
-That is a transaction of the server that has locked ``meta``: other processes can't append. It ends
-with the first append, or with the connection.
+psycopg takes as long to adapt the parameters of a commit as the server takes to store them.
 
-Knows no statements. psycopg takes as long to adapt the parameters of a commit as the server takes
-to store them.
+The turn is a transaction of the server that has locked ``meta``, so that no other process can
+append. It ends with the first append, or with the connection.
+
+Knows the text of no statement.
 """
 
 from __future__ import annotations

@@ -142,8 +142,8 @@ class Writer:
     def _wait_for_turn(self, since: float) -> Rows:
         """Take the turn; return the rows of the log from what an append follows on."""
         turn = partial(self._statements.turn, self._answer_seconds, self.base.sequence)
-        rest = self._lock_tables, since, self._lock_timeout
-        return wait_for_turn(self._lines, turn, *rest)[1]
+        lock, timeout = self._lock_tables, self._lock_timeout
+        return wait_for_turn(self._lines, turn, lock, since, timeout)[1]
 
     def _lock_tables(self, text: str, line: Line) -> Rows | None:
         self._line = line  # Before: after an interrupt, release() ends what it has begun.

@@ -273,8 +273,8 @@ class Packing:
 
     def _take_turn(self) -> Line:
         turn = partial(self._statements.turn, self._answer_seconds, self.newest.sequence)
-        rest = lock_tables, time.monotonic(), self._lock_timeout
-        line, rows = wait_for_turn(self._lines, turn, *rest)
+        since, timeout = time.monotonic(), self._lock_timeout
+        line, rows = wait_for_turn(self._lines, turn, lock_tables, since, timeout)
         try:
             self._follow(rows)
         except BaseException:
