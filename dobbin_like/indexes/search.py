@@ -51,7 +51,6 @@ class Search:
         view = manager.view
         self._store = store
         self._graph = store.graph
-        self._new_root = view.new_root
         self._view: View | None = view if view.active else None
         self._cls = cls
         self._conditions = conditions
@@ -201,7 +200,7 @@ class Search:
     def _own(self, view: View) -> list[Any]:
         """Return the objects of the class that the transaction has checked out or made."""
         copies = list(view.working.values())
-        new = [] if self._new_root is None else [self._new_root[0]]
+        new = [] if view.new_root is None else [view.new_root[0]]
         todo: list[Any] = [value for copy in copies for value in copy.values()]
         seen = {id(obj) for obj in new}
         todo.extend(value for obj in new for value in native_dict(obj).values())

@@ -22,7 +22,7 @@ from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.graph import Graph
-from dobbin_like.objects.values.refs import ObjectRef, State, ref_of
+from dobbin_like.objects.values.refs import State, ref_of
 from dobbin_like.objects.values.values import deep_copy, to_plain
 from dobbin_like.transactions.compare_sides import (
     both_sides,
@@ -41,25 +41,22 @@ _Merged = tuple[WorkingCopy, Tid, State, State | None]
 """A working copy, its new serial and base, and its state; ``None``: the one that it has."""
 
 
-def find_conflicts(
-    graph: Graph, view: View, new_root: tuple[Any, ObjectRef] | None
-) -> list[TornStructure]:
+def find_conflicts(graph: Graph, view: View) -> list[TornStructure]:
     """Compare what *view* has checked out with what is committed now, and resolve what can be.
 
-    Returns the structures that have to be changed again; their parts are as they were. *new_root*
-    is the object that the view has set as the root, and its reference.
+    Returns the structures that have to be changed again; their parts are as they were.
 
     Raises:
         ReadConflictError: The newer version was found in the log.
         WriteConflictError: A thread of this instance has committed it. In both cases the working
             copies are as they were.
     """
-    if view.tid == graph.shared.tid and new_root is None:
+    if view.tid == graph.shared.tid and view.new_root is None:
         return []  # Nothing was committed since.
     _check_structures(graph, view)
     merged, torn = _resolve_all(graph, view)
-    if new_root and graph.shared.has_root:
-        name, at = type(new_root[0]).__name__, graph.shared.tid
+    if view.new_root and graph.shared.has_root:
+        name, at = type(view.new_root[0]).__name__, graph.shared.tid
         # Its reference is not in memory where others have set it, nor is its tid.
         sides, stored = first_side(graph, ROOT_OID, NO_TID, at)
         serial = NO_TID if stored is None else stored.tid

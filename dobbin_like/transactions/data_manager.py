@@ -48,7 +48,7 @@ from dobbin_like.exc import (
     UncommittedChangesError,
 )
 from dobbin_like.objects.faces.stream import slow_files
-from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.faces.view import NewRoot, View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.processes.interrupts import finish_despite_interrupts
@@ -82,7 +82,7 @@ from dobbin_like.transactions.lost_changes import (
 )
 from dobbin_like.transactions.package_internals import participants_of
 from dobbin_like.transactions.publisher import Publisher
-from dobbin_like.transactions.savepoint import NewRoot, Savepoint
+from dobbin_like.transactions.savepoint import Savepoint
 from dobbin_like.transactions.thread_view import ThreadView
 
 
@@ -215,15 +215,15 @@ class DataManager:
         if self._storage.behind or self._publisher.unpublished is not None:
             self._publisher.catch_up()
         if self._storage.unseen:
-            self._conflicts.wait_for_unseen(self.view.new_root)
+            self._conflicts.wait_for_unseen()
         # As find_conflicts() does, without a call: mostly, nothing was committed since.
         if self.view.tid != self._shared.tid or self.view.new_root is not None:
-            self._conflicts.find(self.view.new_root)
+            self._conflicts.find()
 
     def _do_slow_steps(self) -> None:
         """Do what takes long before the lock is taken."""
         if slow_files or self._graph.guard == "check":
-            do_slow_steps(self._publisher, self.view, self.view.new_root)
+            do_slow_steps(self._publisher, self.view)
         if self._graph.indexed:
             get_ready(self._graph)
 
@@ -293,7 +293,7 @@ class DataManager:
     def _look_for_conflicts(self) -> None:
         """Find conflicts of a transaction that stores nothing: no append finds them."""
         self._publisher.catch_up()
-        self._conflicts.find(self.view.new_root)
+        self._conflicts.find()
 
     def _hold_if_committed(self, transaction: Any, error: BaseException) -> None:
         if not self._state.is_committed(transaction):
@@ -329,7 +329,7 @@ class DataManager:
         self._storage.release()
         acquire(self._publisher)
         self._publisher.catch_up()
-        self._conflicts.find(self.view.new_root)
+        self._conflicts.find()
         self.commit(transaction)
 
     def _publish(self) -> None:
@@ -463,7 +463,7 @@ class DataManager:
 
     def savepoint(self) -> Savepoint:
         opened = self.thread.opened.pairs
-        return Savepoint(self.view, opened, self._shared, self.view.new_root, self._rolled_back)
+        return Savepoint(self.view, opened, self._shared, self._rolled_back)
 
     def _rolled_back(self, new_root: NewRoot | None, kept: list[Kept]) -> None:
         self.replace_root(new_root)

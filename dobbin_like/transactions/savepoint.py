@@ -17,21 +17,12 @@ from zope.interface import implementer
 
 from dobbin_like.exc import NotStorableError
 from dobbin_like.objects.faces.base import is_new, seal
-from dobbin_like.objects.faces.view import View
+from dobbin_like.objects.faces.view import NewRoot, View
 from dobbin_like.objects.faces.working_copy import Touched, WorkingCopy, copy_state
 from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.values.here import OpenedObjects
-from dobbin_like.objects.values.refs import (
-    ObjectRef,
-    State,
-    native_dict,
-    ref_of,
-    set_native_dict,
-)
+from dobbin_like.objects.values.refs import State, native_dict, ref_of, set_native_dict
 from dobbin_like.transactions.lost_changes import ROLLBACK, Kept, kept_since, read_in
-
-NewRoot = tuple[Any, "ObjectRef"]
-"""The object that a transaction has set as the root, and its reference."""
 
 
 @implementer(IDataManagerSavepoint)
@@ -87,7 +78,7 @@ class Savepoint:
     """The changes of one view as they were. Touched by its thread only.
 
     *opened* has the new objects that are checked out, with their states before. *rolled_back* is
-    called after a rollback, with *new_root*, the root that the transaction has set, and with the
+    called after a rollback, with what was set as the root at the savepoint, and with the
     containers that the program has kept.
     Raises NotStorableError if something can't be copied. Cost: the states that are checked out.
     """
@@ -97,14 +88,13 @@ class Savepoint:
         view: View,
         opened: list[tuple[Any, State]],
         shared: SharedState,
-        new_root: NewRoot | None,
         rolled_back: Callable[[NewRoot | None, list[Kept]], object],
     ) -> None:
         self._view = view
         self._shared = shared
         self._states = {key: _saved(copy) for key, copy in view.working.items()}
         self._new_objects = NewObjects(opened, shared.lock)
-        self._new_root = new_root
+        self._new_root = view.new_root
         self._rolled_back = rolled_back
 
     def rollback(self) -> None:

@@ -49,7 +49,7 @@ def news_come_after_conflicts() -> None:
 
     def make(begin: Any) -> Any:
         def tpc_begin(self: DataManager, transaction: Any) -> None:
-            find(self._conflicts, self.view.new_root)
+            find(self._conflicts)
             begin(self, transaction)
 
         return tpc_begin
@@ -61,12 +61,12 @@ def only_changes_conflict() -> None:
     """What was checked out and not changed may have been changed by others."""
     find = vars(conflict_search)["find_conflicts"]
 
-    def find_conflicts(graph: Any, view: Any, new_root: Any) -> Any:
+    def find_conflicts(graph: Any, view: Any) -> Any:
         unchanged = {key: copy for key, copy in view.working.items() if copy.changed() is None}
         for key in unchanged:
             del view.working[key]
         try:
-            return find(graph, view, new_root)
+            return find(graph, view)
         finally:
             view.working.update(unchanged)
 

@@ -24,6 +24,9 @@ from dobbin_like.processes.threads import RunTime
 Version = tuple[Tid, "State | None"]
 Chain = tuple[Version, ...]
 
+NewRoot = tuple[Any, ObjectRef]
+"""The object that a transaction has set as the root, and its reference."""
+
 
 def visible_version(chain: Chain, snapshot: Tid) -> Version | None:
     """Return the newest version that is not younger than *snapshot*, if *chain* has it."""
@@ -38,8 +41,7 @@ class View:
 
     Belongs to one thread; ``active`` while :class:`Horizon` knows it. ``kept`` holds the objects
     of which the thread's memo has a state, so that their ids are not reused; ``working`` has the
-    working copies by ``id(obj)``, and ``new_root`` what the transaction has set as the root, with
-    its reference. ``alone`` is the mask of all objects that this view alone needs
+    working copies by ``id(obj)``. ``alone`` is the mask of all objects that this view alone needs
     to be masked, because it has checked them out.
 
     ``between``: no transaction was begun since the last one, and nothing is checked out. If the
@@ -74,7 +76,7 @@ class View:
         self.lapsed: Tid | None = None
         self.kept: list[Any] = []
         self.working: dict[int, WorkingCopy] = {}
-        self.new_root: tuple[Any, ObjectRef] | None = None
+        self.new_root: NewRoot | None = None
 
     def in_use(self) -> bool:
         """Return whether there is anything to end; an interrupted end leaves some of it."""

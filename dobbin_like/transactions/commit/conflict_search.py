@@ -18,7 +18,6 @@ from dobbin_like.transactions.commit.unseen import (
 from dobbin_like.transactions.conflicts import find_conflicts
 from dobbin_like.transactions.publisher import Publisher
 from dobbin_like.transactions.replay import replay
-from dobbin_like.transactions.savepoint import NewRoot
 
 
 class ConflictSearch:
@@ -36,11 +35,11 @@ class ConflictSearch:
         self._view = view
         self._state = state
 
-    def find(self, new_root: NewRoot | None) -> None:
+    def find(self) -> None:
         """Merge with what was committed since the snapshot; ConflictError: it can't be."""
         try:
             at = self._shared.tid  # Before: others may publish what they have appended.
-            while torn := find_conflicts(self._graph, self._view, new_root):
+            while torn := find_conflicts(self._graph, self._view):
                 self._state.enter(REPLAYING)
                 is_done = replay(self._graph, self._view, torn, at)
                 self._state.enter(BEGUN)
@@ -53,20 +52,20 @@ class ConflictSearch:
             self._note(error.class_name)
             raise
 
-    def wait_for_unseen(self, new_root: NewRoot | None) -> None:
+    def wait_for_unseen(self) -> None:
         """Wait for what nobody sees yet if it may be in conflict with this transaction."""
         storage = self._publisher.storage
-        if not self._may_conflict(new_root):
+        if not self._may_conflict():
             return
         see(self._publisher, storage.unseen[-1])
-        self.find(new_root)
-        if self._may_conflict(new_root):
+        self.find()
+        if self._may_conflict():
             # Others were first again: now they have to wait.
             see_with_lock(self._publisher, storage.unseen[-1])
 
-    def _may_conflict(self, new_root: NewRoot | None) -> bool:
-        unseen = self._publisher.storage.unseen
-        return bool(unseen) and (new_root is not None or may_conflict(unseen, self._view))
+    def _may_conflict(self) -> bool:
+        unseen, view = self._publisher.storage.unseen, self._view
+        return bool(unseen) and (view.new_root is not None or may_conflict(unseen, view))
 
     def refuse_stored_again(self, changes: Changes) -> None:
         """Refuse to store what others store again at this moment, after a pack dropped it."""
