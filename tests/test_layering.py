@@ -237,8 +237,9 @@ HOUSE = {
             "transactions.publisher  transactions.savepoint",
             "transactions.conflicts  transactions.fork  transactions.thread_view",
             "transactions.replay",
-            "transactions.commit  transactions.commit.failure  transactions.commit.lock "
-            "transactions.commit.request_manager  transactions.commit.state",
+            "transactions.commit  transactions.commit.before_lock  transactions.commit.failure "
+            "transactions.commit.lock  transactions.commit.request_manager "
+            "transactions.commit.state",
             "transactions.commit.annotations  transactions.commit.joining "
             "transactions.commit.unseen  transactions.own_commit",
             "transactions.commit.conflict_search  transactions.commit.index_changes",

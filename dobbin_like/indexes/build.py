@@ -32,7 +32,7 @@ from dobbin_like.objects.faces.faces import PersistentMeta
 from dobbin_like.objects.values.refs import native_dict, ref_of
 from dobbin_like.search.snapshot_scan import SnapshotScan
 from dobbin_like.store import Progress, Store
-from dobbin_like.transactions.commit.index_changes import get_ready
+from dobbin_like.transactions.commit.before_lock import get_ready
 from dobbin_like.warn_outside import warn_outside
 
 Over = str | Callable[[Any], Any]

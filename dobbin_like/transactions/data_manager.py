@@ -57,10 +57,11 @@ from dobbin_like.transactions.commit.annotations import (
     annotations_of,
     record_failure,
 )
+from dobbin_like.transactions.commit.before_lock import do_slow_steps, get_ready
 from dobbin_like.transactions.commit.conflict_search import ConflictSearch
-from dobbin_like.transactions.commit.index_changes import get_ready, keep_indexes, keeper_of
+from dobbin_like.transactions.commit.index_changes import keep_indexes, keeper_of
 from dobbin_like.transactions.commit.joining import Joining
-from dobbin_like.transactions.commit.lock import acquire, changes_lost, do_slow_steps, new_tid
+from dobbin_like.transactions.commit.lock import acquire, changes_lost, new_tid
 from dobbin_like.transactions.commit.state import (
     APPENDING,
     BEGUN,
@@ -193,7 +194,7 @@ class DataManager:
         about = transaction.user or transaction.description or transaction.extension
         self._annotations = annotations_of(transaction) if about else NO_ANNOTATIONS
         if slow_files or self._graph.indexed or self._graph.guard == "check":
-            self._do_slow_steps()
+            do_slow_steps(self._publisher, self.view)
         self._refused = False
         if not (self._early and self._storage.held):
             # With several, all keep the others out, in the same order everywhere: one that is
@@ -219,13 +220,6 @@ class DataManager:
         # As find_conflicts() does, without a call: mostly, nothing was committed since.
         if self.view.tid != self._shared.tid or self.view.new_root is not None:
             self._conflicts.find()
-
-    def _do_slow_steps(self) -> None:
-        """Do what takes long before the lock is taken."""
-        if slow_files or self._graph.guard == "check":
-            do_slow_steps(self._publisher, self.view)
-        if self._graph.indexed:
-            get_ready(self._graph)
 
     def commit(self, transaction: Any) -> None:
         """Gather all that is to be written; nothing is written if this fails."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from dobbin_like.objects.faces.view import View
@@ -15,15 +14,6 @@ from dobbin_like.transactions.publisher import Publisher
 
 if TYPE_CHECKING:
     from dobbin_like.indexes.kept.keeper import Keeper
-
-
-def get_ready(graph: Graph) -> None:
-    """Import what keeps indexes: before the commit lock is taken, early or not.
-
-    In a child that was forked while another thread imported it, that would wait for ever.
-    """
-    if graph.keeper is None:
-        importlib.import_module("dobbin_like.indexes.kept.keeper")
 
 
 def keeper_of(graph: Graph, view: View) -> Keeper:

@@ -9,22 +9,10 @@ from typing import Final
 from dobbin_like.contract import Storage
 from dobbin_like.exc import ChangesLostError, ClosedError, LogPackedError, SelfWaitError
 from dobbin_like.ids import Tid
-from dobbin_like.objects.faces.view import View
-from dobbin_like.objects.graph.spool import spool_slow_files
 from dobbin_like.transactions.publisher import Publisher
 
 _FOLLOW_TRIES: Final = 100
 """How often a log may be packed while one commit waits for its lock."""
-
-
-def do_slow_steps(publisher: Publisher, view: View) -> None:
-    """Do what takes long, and needs no lock, before others have to wait."""
-    if publisher.graph.guard == "check":
-        from dobbin_like.objects.graph.changed_values import check_shared_values
-
-        check_shared_values(publisher.graph)
-    roots = [] if view.new_root is None else [view.new_root[0]]
-    spool_slow_files(view.working.values(), roots, publisher.storage.path)
 
 
 def acquire(publisher: Publisher, *, settled: bool = True) -> None:
