@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-DECIDED = "dobbin_like.transactions.data_manager", "_publish", 0
+DECIDED = "dobbin_like.transactions.commit.state", "publish", 0
 """Where a transaction is in the log, and the commit lock is held."""
 
 OWN_IS_DECIDED = (

@@ -29,7 +29,6 @@ What the steps consist of: :mod:`dobbin_like.transactions.commit`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -41,7 +40,6 @@ from dobbin_like.exc import (
     ClosedError,
     Error,
     InDoubtError,
-    LogError,
     NotHeldError,
     OvertakenError,
     SelfWaitError,
@@ -101,16 +99,13 @@ class DataManager:
         self.view: View = thread.view
         self.joining: Joining = Joining(publisher, thread)
         # Of the commit that is under way.
-        self._state = CommitState(self._storage)
+        self._state = CommitState(publisher)
         self._conflicts = ConflictSearch(publisher, self.view, self._state)
-        self._changes: Changes | None = None
         self._in_indexes: list[WorkingCopy] = []  # What was checked out to keep the indexes.
         self._kept: list[Kept] = []  # Of the last commit, and of aborts and rollbacks since.
         self._annotations: dict[str, Any] = NO_ANNOTATIONS
         # Whether the thread has the lock for something else, in which a signal handler commits.
         self._refused = False
-        # Whether acquire_early() has taken the commit lock for the next transaction.
-        self._early = False
 
     def sortKey(self) -> str:  # noqa: N802  the interface's name
         return f"{self._storage.sort_key}:{id(self._publisher):x}"
@@ -139,7 +134,7 @@ class DataManager:
     def tell_lost_changes(self) -> None:
         """Warn of what was changed too late, after the last commit of this thread."""
         kept, self._kept = self._kept, []
-        tell_lost_changes(kept, self._changes)
+        tell_lost_changes(kept, self._state.changes)
 
     # -- joining --------------------------------------------------------------
 
@@ -179,11 +174,11 @@ class DataManager:
             get_ready(self._graph)
         acquire(self._publisher)
         # Not before: a signal handler that commits meanwhile would take it for held.
-        self._early = True
+        self._state.early = True
 
     def release_early(self) -> None:
         """Give back what :meth:`acquire_early` has taken, if it is still held. Idempotent."""
-        self._early = False
+        self._state.early = False
         finish_despite_interrupts(self._storage.release)
 
     # -- two-phase commit -------------------------------------------------------
@@ -196,7 +191,7 @@ class DataManager:
         if slow_files or self._graph.indexed or self._graph.guard == "check":
             do_slow_steps(self._publisher, self.view)
         self._refused = False
-        if not (self._early and self._storage.held):
+        if not (self._state.early and self._storage.held):
             # With several, all keep the others out, in the same order everywhere: one that is
             # overtaken would take its lock again behind those that it holds.
             settled = self._is_distant and len(participants_of(transaction)) != 1
@@ -224,7 +219,7 @@ class DataManager:
     def commit(self, transaction: Any) -> None:
         """Gather all that is to be written; nothing is written if this fails."""
         graph, view = self._graph, self.view
-        changes = self._changes = Changes(graph)
+        changes = self._state.changes = Changes(graph)
         keeper = keeper_of(graph, view) if graph.indexed else None
         if self.view.new_root is not None:
             changes.add_root(*self.view.new_root)
@@ -242,7 +237,7 @@ class DataManager:
 
         An interrupt that comes when it is decided is held.
         """
-        changes, storage = self._changes, self._storage
+        changes, storage = self._state.changes, self._storage
         assert changes is not None, "tpc_vote without commit"
         if not changes.entries:
             if self._is_distant:
@@ -275,41 +270,19 @@ class DataManager:
                 **self._annotations,
             )
             self._state.enter(COMMITTED)
-            self._publish()
+            self._state.publish()
         except OvertakenError:
             self._gather_again(changes, transaction)
             self.tpc_vote(transaction)
         except InDoubtError:
             raise
         except BaseException as error:  # noqa: BLE001  raised later, or by this
-            self._hold_if_committed(transaction, error)
+            self._state.hold_if_committed(transaction, error)
 
     def _look_for_conflicts(self) -> None:
         """Find conflicts of a transaction that stores nothing: no append finds them."""
         self._publisher.catch_up()
         self._conflicts.find()
-
-    def _hold_if_committed(self, transaction: Any, error: BaseException) -> None:
-        if not self._state.is_committed(transaction):
-            raise error
-        if self._state.phase is not PUBLISHED:
-            self._go_on(self._publish, transaction)
-        hold(transaction, error)
-
-    def _go_on(self, step: Callable[[], None], transaction: Any) -> None:
-        """Bring a step to its end.
-
-        InDoubtError: It is decided, but what others have committed can't be read. What else is
-        raised says that nothing is stored.
-        """
-        try:
-            finish_despite_interrupts(step)
-        except (LogError, OSError) as error:
-            if self._state.phase in (PREPARED, APPENDING):
-                raise
-            if self._state.phase is COMMITTED:
-                raise InDoubtError(self._storage.path, self._state.tid, str(error)) from error
-            hold(transaction, error)  # It is done; if it was an interrupt, that is to be told.
 
     def _gather_again(self, changes: Changes, transaction: Any) -> None:
         """Begin anew behind what another process has appended, and keep the others out."""
@@ -318,41 +291,13 @@ class DataManager:
             self._shared.uncheckout(self.view, working)
         self._in_indexes = []
         changes.undo()
-        self._changes = None
+        self._state.changes = None
         self._state.enter(BEGUN)
         self._storage.release()
         acquire(self._publisher)
         self._publisher.catch_up()
         self._conflicts.find()
         self.commit(transaction)
-
-    def _publish(self) -> None:
-        """Give the lock back, wait until the transaction is durable, and publish it.
-
-        May be run again. Raises InDoubtError: nobody knows whether it is committed.
-        """
-        made, publisher, storage = self._state.made, self._publisher, self._storage
-        changes, classes = self._changes, self._graph.classes
-        assert made is not None
-        # Else another thread may be about to append those that there are.
-        if changes is not None and changes.has_new_names:
-            publisher.if_open(publisher.catch_up)
-            if classes.new:
-                publisher.note_classes()
-            classes.confirm()
-            changes.has_new_names = False
-        if not self._early:
-            storage.release()
-        try:
-            storage.confirm(made)
-        finally:
-            # A thread that waits for what was taken early needs what this one has written.
-            if self._early:
-                storage.release()
-        publisher.if_open(publisher.catch_up_to, made)
-        self._state.phase = PUBLISHED
-        if self._shared.has_older:
-            publisher.old_snapshots.look()
 
     def tpc_finish(self, transaction: Any) -> None:
         """Decide and publish. An interrupt is held until the whole commit is done."""
@@ -363,32 +308,32 @@ class DataManager:
         except InDoubtError:
             raise
         except BaseException as error:
-            if isinstance(error, OSError) and not self._is_decided(transaction):
+            if isinstance(error, OSError) and not (
+                self._state.is_committed(transaction) or self._state.has_decided()
+            ):
                 raise  # The disk has refused it.
             try:
-                self._go_on(self._finish, transaction)
+                self._state.bring_to_end(self._finish, transaction)
             except (ClosedError, NotHeldError) as later:
                 # A signal handler has closed it; or a server that refuses is not asked again.
                 raise error from later
             hold(transaction, error)
 
-    def _is_decided(self, transaction: Any) -> bool:
-        return self._state.is_committed(transaction) or self._state.has_decided()
-
     def _finish(self) -> None:
         # Every step may be run again.
-        if self._state.phase is PREPARED or self._state.phase is APPENDING:
-            self._state.decide(wait=self._changes is None or self._changes.has_new_names)
-        changes, made = self._changes, self._state.made
+        state = self._state
+        if state.phase is PREPARED or state.phase is APPENDING:
+            state.decide()
+        changes = state.changes
         if changes is not None:
-            if made is not None and self._state.phase is not PUBLISHED:
-                self._publish()
+            if state.made is not None and state.phase is not PUBLISHED:
+                state.publish()
             if self.view.working:
                 self._shared.drop_working(self.view)
             self.view.new_root = self.joining.transaction = None
-            self._state.decided_tid = self._state.tid
+            state.decided_tid = state.tid
             written = changes.written
-            self._state.made = self._changes = changes = None  # They refer to what was written.
+            state.made = state.changes = changes = None  # They refer to what was written.
             self._in_indexes = []
             self._kept = kept_after(written) if written and self._graph.guard else []
         self._leave_commit()
@@ -429,20 +374,20 @@ class DataManager:
         try:
             if self._storage.held and not self._refused:
                 reason, about = self._conflicts.failure, self._annotations
-                record_failure(self._storage, self._state, reason, self._changes, about)
+                record_failure(self._storage, self._state, reason, about)
         finally:
             try:
                 self._take_back()
             finally:
                 self._leave_commit()
-                self._state.made = self._changes = None
+                self._state.made = self._state.changes = None
                 self._in_indexes = []
                 self._conflicts.failure = ""
 
     def _take_back(self) -> None:
         """Let nothing be checked out; note what the program has kept of it."""
-        if self._changes is not None:
-            self._changes.undo()
+        if self._state.changes is not None:
+            self._state.changes.undo()
         self.replace_root(None)
         copies = self.view.working
         read = read_in(copies.values()) if copies and self._graph.guard else []

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from dobbin_like.contract import Storage
 from dobbin_like.exc import NotStorableError
-from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.transactions.commit.lock import new_tid
 from dobbin_like.transactions.commit.state import BEGUN, IDLE, REPLAYING, CommitState
 
@@ -32,14 +31,10 @@ def annotations_of(transaction: Any) -> dict[str, Any]:
 
 
 def record_failure(
-    storage: Storage,
-    state: CommitState,
-    reason: str,
-    changes: Changes | None,
-    annotations: dict[str, Any],
+    storage: Storage, state: CommitState, reason: str, annotations: dict[str, Any]
 ) -> None:
     """Let the log say that a transaction has failed, unless it failed before it had changes."""
-    entries = [] if changes is None else changes.entries
+    entries = [] if state.changes is None else state.changes.entries
     gathered = state.phase not in (IDLE, BEGUN, REPLAYING) and entries
     if reason or gathered:
         reason = reason or "refused by another participant"

@@ -1,13 +1,21 @@
-"""How far the commit of a thread is: its phases, which may follow which, and what is decided."""
+"""How far the commit of a thread is: its phases, what is decided, and what follows that.
+
+What is decided can't be taken back: whatever happens then, it is published, or it is in doubt.
+"""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any, Final
 
-from dobbin_like.contract import Storage, Transaction
-from dobbin_like.exc import ClosedError, LogError
+from dobbin_like.contract import Transaction
+from dobbin_like.exc import ClosedError, InDoubtError, LogError
 from dobbin_like.ids import NO_TID
+from dobbin_like.objects.graph.changes import Changes
+from dobbin_like.processes.interrupts import finish_despite_interrupts
+from dobbin_like.transactions.in_commit import hold
+from dobbin_like.transactions.publisher import Publisher
 
 IDLE: Final = "idle"  # There is none; objects may be checked out.
 BEGUN: Final = "begun"  # The commit lock is held; conflicts are looked for.
@@ -37,17 +45,21 @@ _deciders: weakref.WeakKeyDictionary[Any, CommitState] = weakref.WeakKeyDictiona
 class CommitState:
     """Where the commit of one thread to one database stands. Touched by its thread only.
 
-    ``snapshot`` is what the transaction has read, ``tid`` its own, ``made`` what the storage has
-    made of it. ``decided_tid`` is that of the last one that was committed.
+    ``snapshot`` is what the transaction has read, ``changes`` what it has to write, ``tid`` its
+    own, ``made`` what the storage has made of it. ``decided_tid`` is that of the last one that
+    was committed. ``early``: the commit lock was taken for the transaction that begins next.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, publisher: Publisher) -> None:
         self.phase: str = IDLE
         self.snapshot = NO_TID
+        self.changes: Changes | None = None
         self.tid = NO_TID
-        self.decided_tid = NO_TID
         self.made: Transaction | None = None
-        self._storage = storage
+        self.decided_tid = NO_TID
+        self.early: bool = False
+        self._publisher = publisher
+        self._storage = publisher.storage
 
     def enter(self, phase: str) -> None:
         """Go on to *phase*."""
@@ -58,12 +70,12 @@ class CommitState:
         """Let the decision of this database be that of all, unless another one was the first."""
         _deciders.setdefault(transaction, self)
 
-    def decide(self, *, wait: bool) -> None:
+    def decide(self) -> None:
         """Append what is prepared, unless that has happened. May be run again."""
         if self.phase is PREPARED:
             self.enter(APPENDING)
         if self._storage.settle(self.tid) is None:
-            self._storage.decide(wait=wait)
+            self._storage.decide(wait=self.changes is None or self.changes.has_new_names)
         self.enter(COMMITTED)
 
     def is_committed(self, transaction: Any) -> bool:
@@ -90,3 +102,57 @@ class CommitState:
         if self.phase is APPENDING:
             return self._settled() is not None
         return self.phase in (COMMITTED, PUBLISHED) or self.decided_tid == self.tid
+
+    # -- behind the decision ------------------------------------------------------
+
+    def publish(self) -> None:
+        """Give the lock back, wait until the transaction is durable, and publish it.
+
+        May be run again. Raises InDoubtError: nobody knows whether it is committed.
+        """
+        made, changes = self.made, self.changes
+        publisher, storage = self._publisher, self._storage
+        assert made is not None
+        # Else another thread may be about to append those that there are.
+        if changes is not None and changes.has_new_names:
+            classes = publisher.graph.classes
+            publisher.if_open(publisher.catch_up)
+            if classes.new:
+                publisher.note_classes()
+            classes.confirm()
+            changes.has_new_names = False
+        if not self.early:
+            storage.release()
+        try:
+            storage.confirm(made)
+        finally:
+            # A thread that waits for what was taken early needs what this one has written.
+            if self.early:
+                storage.release()
+        publisher.if_open(publisher.catch_up_to, made)
+        self.phase = PUBLISHED
+        if publisher.graph.shared.has_older:
+            publisher.old_snapshots.look()
+
+    def hold_if_committed(self, transaction: Any, error: BaseException) -> None:
+        """Publish what was committed when *error* came, which is raised later; else raise it."""
+        if not self.is_committed(transaction):
+            raise error
+        if self.phase is not PUBLISHED:
+            self.bring_to_end(self.publish, transaction)
+        hold(transaction, error)
+
+    def bring_to_end(self, step: Callable[[], None], transaction: Any) -> None:
+        """Run a step behind the decision, or the decision itself, to its end.
+
+        InDoubtError: It is decided, but what others have committed can't be read. What else is
+        raised says that nothing is stored.
+        """
+        try:
+            finish_despite_interrupts(step)
+        except (LogError, OSError) as error:
+            if self.phase in (PREPARED, APPENDING):
+                raise
+            if self.phase is COMMITTED:
+                raise InDoubtError(self._storage.path, self.tid, str(error)) from error
+            hold(transaction, error)  # It is done; if it was an interrupt, that is to be told.
