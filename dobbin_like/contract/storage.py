@@ -42,11 +42,13 @@ class Storage(Protocol):
 
     If other resources take part in the same transaction and may still refuse it, ``prepare``
     and ``decide`` take the place of ``append``. A caller that lets others append while the
-    disk works asks what they have appended and nobody sees yet, and waits if that matters::
+    disk works asks what they have appended and it has not seen; it applies that first, and waits
+    for what is not visible yet, if that matters::
 
         storage.acquire(settled=False)
         try:
-            storage.apply(storage.read_news())
+            if storage.behind:
+                storage.apply(storage.read_news())
             ...  # storage.unseen changes none of the objects
             made = storage.append(tid, [(oid, number, data)], wait=False)
         finally:
@@ -185,14 +187,19 @@ class Storage(Protocol):
 
     @property
     def unseen(self) -> Sequence[Transaction]:
-        """The transactions that nobody saw yet when this holder took the lock, oldest first.
+        """What was appended before this holder took the lock, and is not applied; oldest first.
 
-        They are appended, so that what this holder appends follows them.
+        What this holder appends follows them. read_news() has those that are visible, and not
+        those that have to wait for the disk; a storage need not tell of what read_news() has.
         """
 
     @property
     def behind(self) -> bool:
-        """Whether there may be news, as of acquire(), for the holder of the commit lock."""
+        """Whether the holder of the commit lock has to apply news before it appends.
+
+        Those that ``unseen`` tells of may be applied later, if they changed nothing of what it
+        stores.
+        """
 
     @property
     def last_tid(self) -> Tid:
@@ -207,7 +214,7 @@ class Storage(Protocol):
         A holder that has died is no obstacle, and nothing that it left is seen.
 
         Args:
-            settled: Wait until ``unseen`` is empty.
+            settled: Wait until all that is appended is visible.
 
         Raises:
             LockTimeout: It was not free in time. Nothing is held.

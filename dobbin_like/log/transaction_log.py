@@ -266,7 +266,11 @@ class TransactionLog:
 
     @property
     def unseen(self) -> Sequence[LoggedTransaction]:
-        return self._writing.writer.unseen
+        unseen = self._writing.writer.unseen
+        if not unseen:
+            return unseen
+        applied = self._reading.applied.tail.end
+        return [logged for logged in unseen if logged.end > applied]
 
     @property
     def last_tid(self) -> Tid:
@@ -276,7 +280,10 @@ class TransactionLog:
 
     @property
     def behind(self) -> bool:
-        return self._writing.writer.appended.seen != self._reading.applied.seen
+        writer, applied = self._writing.writer, self._reading.applied
+        if writer.appended.seen == applied.seen:
+            return False
+        return not writer.unseen or applied.tail.sequence < writer.due
 
     def acquire(self, *, settled: bool = True) -> None:
         self._writing.acquire(settled=settled)

@@ -99,7 +99,7 @@ class DataManager:
         self.view: View = thread.view
         self.joining: Joining = Joining(publisher, thread)
         # Of the commit that is under way.
-        self._state = CommitState(publisher)
+        self._state = CommitState(publisher, self.view)
         self._conflicts = ConflictSearch(publisher, self.view, self._state)
         self._in_indexes: list[WorkingCopy] = []  # What was checked out to keep the indexes.
         self._kept: list[Kept] = []  # Of the last commit, and of aborts and rollbacks since.

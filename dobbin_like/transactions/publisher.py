@@ -135,8 +135,12 @@ class Publisher:
                     finish_despite_interrupts(partial(shared.publish_foreign, gone, shared.tid))
         self._before = None
 
-    def catch_up_to(self, made: Transaction) -> None:
-        """Apply and publish what is visible up to *made*, which this instance has committed."""
+    def catch_up_to(self, made: Transaction, unseen: Sequence[Transaction] = ()) -> None:
+        """Apply and publish what is visible up to *made*, which this instance has committed.
+
+        Args:
+            unseen: What of it is known already, and then need not be read.
+        """
         if self.publishing:
             return
         with self.lock:
@@ -149,6 +153,9 @@ class Publisher:
                 with self.graph.shared.lock:
                     finish_despite_interrupts(self._publish_news)
                 return
+            if unseen and unseen[-1].sequence == made.sequence - 1:
+                applied = len(self.storage)
+                self._rest = [*(each for each in unseen if each.sequence > applied), made]
             # Here, and not when somebody asks next: until then, the view of its thread may
             # have begun another transaction.
             while made.tid in self.own:

@@ -135,19 +135,18 @@ class ThreadView:
             refuse_second_commit(transaction, self._storage.path)
 
     def newTransaction(self, transaction: Any) -> None:  # noqa: N802
-        publisher, view = self._publisher, self.view
+        publisher, view, shared = self._publisher, self.view, self._shared
         view.between = False
         view.lapsed = None
         try:
             # As Publisher.has_news() does, and in its order.
             news = self._storage.has_news() or publisher.unpublished is not None
             if news:
-                publisher.catch_up()
+                self._catch_up()
             if publisher.keeps_past:
                 publisher.drop_generations()
         except ClosedError:  # by its owner: the next use of the database raises it
             return
-        shared = self._shared
         if view.active and view.tid == shared.tid and not (view.working or view.kept):
             pass  # Nothing happened since: the snapshot is the newest.
         elif not (self.committing and self.is_deciding()):
@@ -160,6 +159,20 @@ class ThreadView:
         # warning may be raised as an error.
         if shared.left and transaction is not None and self.life is not None:
             self._tell_left()
+
+    def _catch_up(self) -> None:
+        """Publish what is new, and keep nothing for the snapshot that ends by that."""
+        publisher, view, shared = self._publisher, self.view, self._shared
+        if view.working or self.committing:  # A signal handler, in the middle of a commit.
+            publisher.catch_up()
+            return
+        shared.end_view(view)
+        try:
+            publisher.catch_up()
+        except BaseException:
+            if not publisher.closed:
+                shared.begin_view(view)
+            raise
 
     def _tell_left(self) -> None:
         shared, now = self._shared, time.monotonic()

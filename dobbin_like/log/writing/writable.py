@@ -48,7 +48,7 @@ _SAVE_AT_CLOSE_ENTRIES: Final = 10_000
 _PAUSE_SECONDS: Final = 0.0005
 _GIVE_WAY_SECONDS: Final = 0.002
 
-_MOST_UNSEEN: Final = 50
+_MOST_HIDDEN: Final = 50
 """Transactions that may wait for the disk, most of them failed ones for which nobody waits."""
 
 
@@ -112,12 +112,12 @@ class WritableLog:
             since = time.monotonic()
             self._take(timeout)
             self._patience.left = timeout - (time.monotonic() - since)
-        unseen = self.writer.unseen
-        if self._closing or (unseen and (settled or len(unseen) > _MOST_UNSEEN)):
+        if self._closing or self.writer.unseen:
             try:
                 if self._closing:  # While this thread waited.
                     log.refuse_closed()
-                self._settle()
+                if settled or len(self.writer.hidden) > _MOST_HIDDEN:
+                    self._settle()
             except BaseException:
                 self.release()
                 raise
@@ -213,6 +213,8 @@ class WritableLog:
         Raises LockTimeout, OSError, IntegrityError.
         """
         end: int = transaction.end  # type: ignore[attr-defined]  # The log has made it.
+        if end <= self.writer.appended.shown:
+            return
         try:
             self.wait_for_syncs(end)
             self.queue.make_durable(self.log.file, end, self.writer.appended.failures)
@@ -236,8 +238,8 @@ class WritableLog:
 
     def _settle(self) -> None:
         """Wait until all that is appended is visible. With the lock: nothing is added to it."""
-        while self.writer.unseen:
-            self.wait_for(self.writer.unseen[-1])
+        while hidden := self.writer.hidden:
+            self.wait_for(hidden[-1])
             self.writer.start(self._size_at_path(self.log.file))
 
     # -- its beginning and its end ---------------------------------------------

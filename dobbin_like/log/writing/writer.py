@@ -77,9 +77,10 @@ class Counts:
 class Writer:
     """Appends to one log. Used by the thread that holds the commit lock, and no other.
 
-    ``unseen`` are the transactions that are appended and were not visible when the lock was
-    taken. ``promises`` has those of this instance that have to be synced, by their tids and
-    checksums: a tid is given again if what had it is lost with a sync that failed.
+    ``unseen`` are the transactions that were appended and not applied when the lock was taken;
+    ``due`` is how many have to be applied before one is appended. ``promises`` has those of this
+    instance that have to be synced, by their tids and checksums: a tid is given again if what had
+    it is lost with a sync that failed.
     ``appended`` is the end of the log as this knows it. ``loose_end`` is the end of what this has
     made visible without a sync; it is durable if ``synced_end`` is the same. ``counts`` are what
     this has appended. ``gone_tid``: tids up to here may be those of transactions that a repair has
@@ -106,7 +107,7 @@ class Writer:
         self.loose_end: Promise | None = None
         self.synced_end: Promise | None = None
         self.appended: Appended = Appended(self._log)
-        self._due = 0  # Transactions that have to be applied before one is appended.
+        self.due: int = 0
         self._size = 0
         self._writing = False
         self._prepared: tuple[bytes, LoggedTransaction] | None = None
@@ -151,13 +152,19 @@ class Writer:
             self.gone_tid = Tid(appended.place.tid + self._file.gone)
             self._file.gone = 0
         if appended.transactions:
-            visible, known = appended.shown, appended.transactions
-            appended.transactions = [logged for logged in known if logged.end > visible]
+            applied, known = self._log.applied.tail.end, appended.transactions
+            appended.transactions = [logged for logged in known if logged.end > applied]
             self.unseen = appended.transactions[:]
         elif self.unseen:
             self.unseen = []
-        self._due = appended.place.sequence - len(self.unseen)
+        self.due = appended.place.sequence - len(self.unseen)
         return undisturbed and block[WAITING_AT:] != _NOBODY
+
+    @property
+    def hidden(self) -> list[LoggedTransaction]:
+        """Those of ``unseen`` that nobody sees yet, because they have to be synced."""
+        visible = self.appended.shown
+        return [logged for logged in self.unseen if logged.end > visible]
 
     def is_disturbed(self) -> bool:
         """Return whether somebody has written to the log since this was here."""
@@ -275,7 +282,7 @@ class Writer:
 
     @property
     def next_oid(self) -> int:
-        """Above every oid of what was committed and not visible when the lock was taken."""
+        """Above every oid of what was committed and not applied when the lock was taken."""
         oids = [max(each.oids, default=-1) for each in self.unseen if not each.failed]
         return max(oids, default=-1) + 1
 
@@ -324,9 +331,17 @@ class Writer:
         applied = self._log.applied
         if self._prepared is not None:
             raise NotHeldError(self._file.path, step, "the end of the one before")
-        if applied.tail.sequence < self._due:
+        if applied.tail.sequence < self.due or (self.unseen and self._are_changed(entries)):
             raise NotHeldError(self._file.path, step, "all news applied")
         return encoded(self.appended.place, tid, entries, applied.positions, meta)
+
+    def _are_changed(self, entries: Sequence[Entry]) -> bool:
+        """Tell whether *entries* change what ``unseen`` has changed, and is not applied."""
+        applied, oids = self._log.applied.tail.end, {entry[0] for entry in entries}
+        return any(
+            logged.end > applied and not (logged.failed or oids.isdisjoint(logged.oids))
+            for logged in self.unseen
+        )
 
     def _put(self, data: bytes, logged: LoggedTransaction) -> None:
         """Append a transaction. From when it is whole, it stays.
@@ -390,7 +405,7 @@ class Writer:
             appended.words = words = appended.before_ends + data + appended.behind_ends
             appended.shown = end
             self.loose_end = _new(Promise, (file, end, appended.failures))
-            self._due = appended.place.sequence
+            self.due = appended.place.sequence
             # Whoever applies it without reading news knows that there are no others.
             appended.seen = words[:SEEN_SIZE]
             self._log.applied.look(appended.seen, end)

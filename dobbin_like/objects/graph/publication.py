@@ -115,6 +115,11 @@ class SharedState:
             if self.masked.turns:
                 self.masks.take_off_due(self.tid)
 
+    def keep_nothing_for(self, view: View) -> None:
+        """Keep nothing for *view* any more, which is committed and begins anew with that."""
+        self.horizon.snapshots.pop(view, None)
+        view.active = False
+
     def end_view(self, view: View) -> None:
         # Without the lock, which would cost as much as all the rest. A thread that publishes
         # meanwhile may put masks on for a view that has just left. It notes them before it looks

@@ -53,8 +53,11 @@ class ConflictSearch:
             raise
 
     def wait_for_unseen(self) -> None:
-        """Wait for what nobody sees yet if it may be in conflict with this transaction."""
+        """Catch up if that may have a conflict; wait for what is not visible yet, and may have."""
         storage = self._publisher.storage
+        if not self._may_conflict():
+            return
+        self._publisher.catch_up()
         if not self._may_conflict():
             return
         see(self._publisher, storage.unseen[-1])

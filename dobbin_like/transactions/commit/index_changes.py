@@ -34,7 +34,10 @@ def keep_indexes(
     state: CommitState,
 ) -> list[WorkingCopy]:
     """Add what *changes* change in the indexes; return what was checked out for it."""
-    unseen = publisher.storage.unseen
+    storage = publisher.storage
+    if storage.unseen:
+        publisher.catch_up()  # What is visible is there at once.
+    unseen = storage.unseen
     if unseen and keeper.is_changed_by(unseen):
         see_with_lock(publisher, unseen[-1])
     updates = keeper.updates(changes, view)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from dobbin_like.contract import Transaction
 from dobbin_like.exc import ClosedError, InDoubtError, LogError
 from dobbin_like.ids import NO_TID
+from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.transactions.in_commit import hold
@@ -50,7 +51,7 @@ class CommitState:
     was committed. ``early``: the commit lock was taken for the transaction that begins next.
     """
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, view: View) -> None:
         self.phase: str = IDLE
         self.snapshot = NO_TID
         self.changes: Changes | None = None
@@ -60,6 +61,7 @@ class CommitState:
         self.early: bool = False
         self._publisher = publisher
         self._storage = publisher.storage
+        self._view = view
 
     def enter(self, phase: str) -> None:
         """Go on to *phase*."""
@@ -112,6 +114,7 @@ class CommitState:
         """
         made, changes = self.made, self.changes
         publisher, storage = self._publisher, self._storage
+        unseen = storage.unseen  # Before others may have the lock.
         assert made is not None
         # Else another thread may be about to append those that there are.
         if changes is not None and changes.has_new_names:
@@ -129,7 +132,9 @@ class CommitState:
             # A thread that waits for what was taken early needs what this one has written.
             if self.early:
                 storage.release()
-        publisher.if_open(publisher.catch_up_to, made)
+        if unseen:
+            publisher.graph.shared.keep_nothing_for(self._view)
+        publisher.if_open(publisher.catch_up_to, made, unseen)
         self.phase = PUBLISHED
         if publisher.graph.shared.has_older:
             publisher.old_snapshots.look()

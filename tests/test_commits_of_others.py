@@ -1,0 +1,282 @@
+"""A commit behind those of others that came since: it need not see them before it is done.
+
+Two instances over one log stand for two processes.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import transaction
+
+from dobbin_like.check import check_log
+from dobbin_like.database import Database
+from dobbin_like.exc import ConflictError, NotHeldError
+from dobbin_like.ids import Oid
+from dobbin_like.persistent import Persistent, PersistentDict, checkout
+from dobbin_like.storage import TransactionLog
+from tests.helpers.amount import step
+from tests.helpers.interrupts import Interrupt
+from tests.helpers.tracing import tracing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = ("own", "theirs")
+
+
+class Instance:
+    """A database over the log, with a transaction manager of its own, and threads."""
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        self.manager = transaction.ThreadTransactionManager()
+        self.thread = ThreadPoolExecutor(1)
+        self.database = Database(TransactionLog(path, **options), transaction_manager=self.manager)
+
+    def put(self, name: str, value: Any, key: str = "n") -> None:
+        item = self.database.root[name]
+        checkout(item)
+        item[key] = value
+
+    def commit(self, name: str, value: Any, key: str = "n") -> None:
+        self.manager.begin()
+        self.put(name, value, key)
+        self.manager.commit()
+
+    def found(self) -> dict[str, int]:
+        return {name: self.database.root[name]["n"] for name in NAMES}
+
+
+@pytest.fixture(params=[True, False], ids=["synced", "loose"])
+def instances(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[list[Instance]]:
+    path = tmp_path / "data.log"
+    first = Instance(path, sync=request.param)
+    first.database.set_root(PersistentDict({name: PersistentDict(n=0) for name in NAMES}))
+    first.manager.commit()
+    second = Instance(path, sync=request.param)
+    yield [first, second]
+    for each in (first, second):
+        each.thread.shutdown()
+        each.manager.abort()
+        each.database.close()
+    check_log(path).raise_if_bad()
+
+
+def test_what_others_have_committed_is_published_without_the_lock(
+    instances: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, others = instances
+    own.manager.begin()
+    assert own.found() == {"own": 0, "theirs": 0}
+    own.put("own", 1)
+    for value in range(1, 4):
+        others.commit("theirs", value)
+    assert own.found() == {"own": 1, "theirs": 0}
+
+    shared, log = own.database._store.publisher.graph.shared, own.database.storage
+    publish, held = shared.publish_foreign, []
+
+    def publish_foreign(*args: Any) -> None:
+        held.append(log.held)
+        publish(*args)
+
+    monkeypatch.setattr(shared, "publish_foreign", publish_foreign)
+    monkeypatch.setattr(log, "read_news", lambda: pytest.fail("they are read a second time"))
+    own.manager.commit()
+
+    assert held == [False]
+    assert own.found() == {"own": 1, "theirs": 3}
+    others.manager.begin()
+    assert others.found() == {"own": 1, "theirs": 3}
+
+
+def test_nothing_is_kept_for_a_snapshot_that_ends(instances: list[Instance]) -> None:
+    own, others = instances
+    own.manager.begin()
+    assert own.found() == {"own": 0, "theirs": 0}
+    masks, puts = own.database._store.publisher.graph.shared.masks, []
+    put_on = masks.put_on
+    masks.put_on = lambda obj, ref, chain: puts.append(obj) or put_on(obj, ref, chain)  # type: ignore[func-returns-value, method-assign]
+
+    others.commit("theirs", 1)
+    own.manager.begin()
+    assert own.found() == {"own": 0, "theirs": 1}
+    own.put("own", 1)
+    others.commit("theirs", 2)
+    assert own.found() == {"own": 1, "theirs": 1}
+    own.manager.commit()
+    assert own.found() == {"own": 1, "theirs": 2}
+    assert puts == []
+
+
+def test_the_snapshots_of_other_threads_are_kept(instances: list[Instance]) -> None:
+    """Not all snapshots of the instance end with the commit."""
+    own, others = instances
+    own.manager.begin()
+    own.put("own", 1)
+    own.thread.submit(own.manager.begin).result()
+    assert own.thread.submit(own.found).result() == {"own": 0, "theirs": 0}
+    others.commit("theirs", 1)
+    own.manager.commit()
+    assert own.thread.submit(own.found).result() == {"own": 0, "theirs": 0}
+    assert own.found() == {"own": 1, "theirs": 1}
+    own.thread.submit(own.manager.begin).result()
+    assert own.thread.submit(own.found).result() == {"own": 1, "theirs": 1}
+
+
+def test_what_both_have_changed_is_found(instances: list[Instance]) -> None:
+    own, others = instances
+    own.manager.begin()
+    checkout(own.database.root["theirs"])
+    own.put("own", 1)
+    others.commit("theirs", 1)
+    with pytest.raises(ConflictError):
+        own.manager.commit()
+    own.manager.abort()
+    assert own.found() == {"own": 0, "theirs": 1}
+
+
+def test_what_merges_is_merged(instances: list[Instance]) -> None:
+    own, others = instances
+    own.manager.begin()
+    own.put("own", 1, "mine")
+    others.commit("theirs", 1)
+    others.commit("own", 1)
+    own.manager.commit()
+    assert own.found() == {"own": 1, "theirs": 1}
+    assert own.database.root["own"]["mine"] == 1
+
+
+class Plain(Persistent):
+    """A class that the log does not know yet."""
+
+
+class Other(Persistent):
+    """Another one."""
+
+
+def test_new_classes_and_objects_of_others_keep_their_numbers(instances: list[Instance]) -> None:
+    own, others = instances
+    own.manager.begin()
+    own.put("own", Plain(), "new")
+    others.commit("theirs", Other(), "new")
+    own.manager.commit()
+    own.manager.begin()
+    own.put("own", [Plain() for _ in range(3)], "more")
+    others.commit("theirs", [Other() for _ in range(5)], "more")
+    own.manager.commit()
+
+    for each in (own, others):
+        each.manager.begin()
+        mine, theirs = (each.database.root[name] for name in NAMES)
+        assert all(isinstance(new, Plain) for new in [mine["new"], *mine["more"]])
+        assert all(isinstance(new, Other) for new in [theirs["new"], *theirs["more"]])
+        oids = {new._p_oid for new in [*mine["more"], *theirs["more"]]}
+        assert len(oids) == 8
+
+
+def test_a_begin_that_fails_leaves_a_snapshot(
+    instances: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, others = instances
+    own.manager.begin()
+    assert own.found() == {"own": 0, "theirs": 0}
+    others.commit("theirs", 1)
+    with monkeypatch.context() as patch:
+
+        def fails() -> Any:
+            raise OSError(errno.EIO, "Input/output error")
+
+        patch.setattr(own.database.storage, "read_news", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            own.manager.begin()
+    others.commit("theirs", 2)
+    own.thread.submit(own.manager.begin).result()
+    assert own.thread.submit(own.found).result() == {"own": 0, "theirs": 2}
+    assert own.found() == {"own": 0, "theirs": 0}
+    own.manager.begin()
+    assert own.found() == {"own": 0, "theirs": 2}
+
+
+@pytest.mark.parametrize(
+    "lines", [23, pytest.param(step(5), marks=pytest.mark.slow)], ids=["some", "more"]
+)
+def test_an_interrupt_anywhere_loses_nothing(instances: list[Instance], lines: int) -> None:
+    own, others = instances
+    outcomes = set()
+    for value, number in enumerate(range(1, 100_000, lines), start=1):
+        own.manager.begin()
+        before = own.found()["own"]
+        own.put("own", value)
+        others.commit("theirs", value)
+        try:
+            with tracing(Interrupt(number, "dobbin_like")):
+                own.manager.commit()
+            hit = False
+        except KeyboardInterrupt:
+            hit = True
+        own.manager.abort()
+        assert not own.database.storage.held
+
+        others.manager.begin()
+        found = others.found()
+        assert found in ({"own": before, "theirs": value}, {"own": value, "theirs": value}), number
+        own.manager.begin()
+        assert own.found() == found, number
+        outcomes.add(found["own"] == value)
+        if not hit:
+            break
+    assert not hit
+    assert outcomes == {True, False}
+
+
+def test_the_log_refuses_what_would_hide_a_commit(instances: list[Instance]) -> None:
+    """Who appends without having looked at what is unseen breaks the chain of versions."""
+    own, others = instances
+    others.commit("theirs", 1)
+    oid = others.database.root["theirs"]._p_oid
+    log = own.database.storage
+    log.acquire()
+    try:
+        assert [oid in each.oids for each in log.unseen] == [True]
+        for write in (log.append, log.prepare):
+            with pytest.raises(NotHeldError, match="all news applied"):
+                write(log.last_tid + 1, [(Oid(oid), 1, b"x")])
+        log.apply(log.read_news())
+        assert log.unseen == []
+    finally:
+        log.release()
+
+
+def test_what_another_thread_has_not_published_yet_is_not_passed_over(
+    instances: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log has forgotten it by then, and something of others is behind it."""
+    own, others = instances
+    own.manager.begin()
+    own.put("own", 1)
+    publisher = own.database._store.publisher
+    catch_up_to, reached, go = publisher.catch_up_to, threading.Event(), threading.Event()
+
+    def slowly(*args: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            reached.set()
+            assert go.wait(10)
+        catch_up_to(*args)
+
+    monkeypatch.setattr(publisher, "catch_up_to", slowly)
+    first = own.thread.submit(own.commit, "theirs", 1)
+    assert reached.wait(10)
+    others.commit("theirs", 2)
+    try:
+        own.manager.commit()
+    finally:
+        go.set()
+    first.result()
+    own.manager.begin()
+    assert own.found() == {"own": 1, "theirs": 2}
