@@ -213,7 +213,8 @@ class TransactionLog:
         return self._has_news()
 
     def read_news(self) -> list[LoggedTransaction]:
-        return self._reading.read_news()
+        known = self._writing.writer.known_news() if self._writing.lock.owned else []
+        return known or self._reading.read_news()
 
     def apply(self, news: Sequence[Transaction]) -> None:
         self._reading.apply(news)
@@ -267,10 +268,11 @@ class TransactionLog:
     @property
     def unseen(self) -> Sequence[LoggedTransaction]:
         unseen = self._writing.writer.unseen
-        if not unseen:
-            return unseen
-        applied = self._reading.applied.tail.end
-        return [logged for logged in unseen if logged.end > applied]
+        if unseen:
+            applied = self._reading.applied.tail.end
+            if unseen[0].end <= applied:
+                return [logged for logged in unseen if logged.end > applied]
+        return unseen
 
     @property
     def last_tid(self) -> Tid:

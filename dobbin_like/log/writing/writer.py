@@ -166,6 +166,16 @@ class Writer:
         visible = self.appended.shown
         return [logged for logged in self.unseen if logged.end > visible]
 
+    def known_news(self) -> list[LoggedTransaction]:
+        """Return what is visible of ``unseen``, and not applied: it need not be read again."""
+        appended, applied = self.appended, self._log.applied
+        end, visible = applied.tail.end, appended.shown
+        news = [logged for logged in self.unseen if end < logged.end <= visible]
+        if not news or news[0].sequence != applied.tail.sequence + 1:
+            return []
+        applied.look(appended.seen, visible)
+        return news
+
     def is_disturbed(self) -> bool:
         """Return whether somebody has written to the log since this was here."""
         return self._words_of_file.all()[:WAITING_AT] != self.appended.words
