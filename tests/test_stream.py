@@ -35,7 +35,7 @@ from dobbin_like.exc import (
     ReadOnlyError,
 )
 from tests.helpers.amount import LONG
-from tests.helpers.processes import run
+from tests.helpers.processes import python_path, run
 from tests.helpers.steps import Steps, in_thread
 
 CHUNK = 64 * 1024
@@ -209,6 +209,45 @@ def test_so_is_one_that_a_large_collection_gets(database, looking, made):
 
     assert read_all(file) == b"abc"
     assert looking.held is False
+
+
+COMMIT_AT_THE_END = """
+import atexit, os, sys, transaction
+from dobbin_like import Database, PersistentDict, PersistentFile, checkout
+
+def put(**items):
+    checkout(database.root)
+    database.root.update(items)
+    transaction.commit()
+
+database = Database(sys.argv[1])
+database.set_root(PersistentDict())
+transaction.commit()
+reading, writing = os.pipe()
+os.write(writing, b"piped")
+os.close(writing)
+with os.fdopen(reading, "rb") as source:
+    file = PersistentFile(source)
+    if sys.argv[2] == "commit":
+        atexit.register(lambda: put(file=file))
+    try:
+        put(file=file, refused=len)
+    except TypeError:
+        transaction.abort()
+"""
+
+
+@pytest.mark.parametrize("last", ["commit", "nothing"])
+def test_what_was_spooled_is_there_until_the_last_moment_of_a_program(tmp_path, last):
+    path = tmp_path / "data.log"
+    program = [sys.executable, "-X", "dev", "-c", COMMIT_AT_THE_END, path, last]
+
+    ended = run(program, capture_output=True, text=True, env=python_path())
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    with Database(path) as database:
+        found = database.root.get("file")
+        assert (found and read_all(found)) == (b"piped" if last == "commit" else None)
 
 
 def test_a_decompressor_is_stored_decompressed(store, tmp_path):

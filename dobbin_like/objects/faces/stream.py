@@ -270,11 +270,15 @@ def _is_used_up(stream: BinaryIO) -> bool:
 class _Spooled:
     """A temporary copy of a stream, closed when it is garbage."""
 
+    _file: Any = None
+
     def __init__(self, stream: Any, directory: str | None) -> None:
         import tempfile
 
-        file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  See the next line.
-        weakref.finalize(self, file.close)  # In a cycle of garbage, before the file complains.
+        self._file = file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  See __del__().
+        # In a cycle of garbage, before the file complains. Not when the interpreter ends: another
+        # function that it calls then may commit the file.
+        weakref.finalize(self, file.close).atexit = False
         start = stream.tell() if _is_seekable(stream) else None
         while piece := stream.read(1024 * 1024):
             file.write(piece)
@@ -290,6 +294,10 @@ class _Spooled:
         self.read = file.read
         self.seek = file.seek
         self.tell = file.tell
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 class PersistentFile(Persistent):
