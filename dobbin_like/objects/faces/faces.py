@@ -299,9 +299,8 @@ class _ConstructorSignature:
 class PersistentMeta(ABCMeta):
     """The class of persistent classes: checks them, makes their faces, seals instances.
 
-    Abstract methods have to be defined before there are instances. A class with an abstract base
-    class gets :class:`PersistentABCMeta`; one that has another metaclass as well needs a
-    metaclass that is derived from both.
+    A class with an abstract base class gets :class:`PersistentABCMeta`; one that has another
+    metaclass as well needs a metaclass that is derived from both.
     """
 
     _p_faces: Faces
@@ -322,7 +321,9 @@ class PersistentMeta(ABCMeta):
             module = namespace["__module__"]
             namespace.update({key: adapted(value, module) for key, value in namespace.items()})
         made = _quieten(namespace)
-        cls = super().__new__(mcs, name, bases, namespace, **kwargs)
+        # Without an abstract base, nothing is abstract, as in any class.
+        make = type.__new__ if mcs is PersistentMeta else super().__new__
+        cls = make(mcs, name, bases, namespace, **kwargs)
         made.append(cls)
         if cls.__basicsize__ != Identity.__basicsize__ or cls.__itemsize__:
             reason = (
