@@ -252,8 +252,8 @@ class _Making:
 
     def read(self, scan: SnapshotScan, progress: Progress | None) -> None:
         """Find the keys of all objects that are stored."""
-        self._scan = KeyScan(scan, Definition(self._store.graph, self._index))
-        self._keys.update(self._scan.all(progress))
+        self._key_scan = KeyScan(scan, Definition(self._store.graph, self._index))
+        self._keys.update(self._key_scan.all(progress))
         self._since = scan.tid
 
     def write(self) -> None:
@@ -270,14 +270,14 @@ class _Making:
         for logged in storage.transactions(self._since):
             for oid in () if logged.failed else logged.oids:
                 stored = storage.load(oid)
-                self._keys[oid] = None if stored is None else self._scan.key(oid, stored)
+                self._keys[oid] = None if stored is None else self._key_scan.key(oid, stored)
         keys = self._keys.items()
         entries = sorted(entry_of(key, oid) for oid, key in keys if key is not None)
         if self._index.unique:
             self._check_unique(entries)
         checkout(self._index)
         self._index.entries = IndexEntries(entries)
-        self._seen = self._scan.seen
+        self._seen = self._key_scan.seen
         self._is_empty = bool(self._seen) and not entries
         if catalog is None:
             catalog = Catalog()
