@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
 import json
 import pickle
@@ -313,6 +314,10 @@ VALUES = {
     "derived user dict": lambda: Bag(items=[1]),
     "user dict that is a dataclass": lambda: Priced({"items": [1]}, [2]),
 }
+FROZEN_DICT: Any = getattr(builtins, "frozendict", None)  # Python 3.15 has brought it.
+if FROZEN_DICT is not None:
+    VALUES["frozen dict"] = lambda: FROZEN_DICT(items=[1])
+    VALUES["frozen dict in a value"] = lambda: Line(inner=[FROZEN_DICT(items=[1])])
 HERE = [
     f"{__name__}.{cls.__name__}" for cls in (Pair, Titled, Defined, Custom, Stack, Bag, Priced)
 ]
@@ -330,11 +335,10 @@ def storing(again):
 
 
 def inner(value):
-    if isinstance(value, (UserDict, ChainMap)):
+    value = value.inner[0] if getattr(value, "inner", None) else value
+    if isinstance(value, (UserDict, ChainMap)) or type(value) is FROZEN_DICT:
         return value["items"]
-    if isinstance(value, UserList):
-        return value.data
-    return value.inner[0].items if getattr(value, "inner", None) else value.items
+    return value.data if isinstance(value, UserList) else value.items
 
 
 @pytest.mark.parametrize("kind", VALUES)

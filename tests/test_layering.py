@@ -110,10 +110,10 @@ HOUSE = {
         "ground",
         (
             "objects.values  objects.values.reduced  objects.values.refs",
-            "objects.values.declared  objects.values.here",
+            "objects.values.here",
             "objects.values.owners",
             "objects.values.shapes  objects.values.value_kinds",
-            "objects.values.guards",
+            "objects.values.declared  objects.values.guards",
             "objects.values.short  objects.values.values",
             "objects.values.comparison  objects.values.lost_keys  objects.values.tables",
         ),

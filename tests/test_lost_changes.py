@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import warnings
 from array import array
@@ -176,6 +177,23 @@ def test_a_list_in_a_value_that_is_changed_too_late_is_told(box_of_all, make, wi
         checkout(box)
         box.other += 1
         manager.commit()
+
+
+@pytest.mark.skipif(not hasattr(builtins, "frozendict"), reason="Python 3.15 has brought it")
+@pytest.mark.parametrize("how", ["set", "read"])
+def test_a_list_in_a_frozen_dict_that_is_changed_too_late_is_told(box, how):
+    checkout(box)
+    kept = box.items = builtins.frozendict(a=[1])
+    if how == "read":
+        transaction.commit()
+        checkout(box)
+        kept = box.items
+    transaction.commit()
+
+    kept["a"].append(2)
+
+    with pytest.warns(LostChangeWarning, match="a list of Box oid 0 was changed after the end"):
+        commit_other(box)
 
 
 def parts_of(value):

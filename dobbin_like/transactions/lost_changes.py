@@ -21,7 +21,7 @@ from dobbin_like.exc import LostChangeWarning, UncommittedChangesWarning
 from dobbin_like.objects.faces.view import Left
 from dobbin_like.objects.faces.working_copy import WorkingCopy, Written, containers_of
 from dobbin_like.objects.graph.changes import Changes
-from dobbin_like.objects.values.declared import declared_parts, declares_parts, is_named_tuple
+from dobbin_like.objects.values.declared import declared_parts, declares_parts, is_frozen
 from dobbin_like.objects.values.guards import SHARED_TYPES, describe, owner_of
 from dobbin_like.objects.values.refs import ObjectRef
 from dobbin_like.objects.values.value_kinds import (
@@ -112,7 +112,7 @@ def _parts_in(value: Any) -> list[Any]:
         each = todo.pop()
         kind = KINDS[type(each)]
         if kind == OTHER:
-            known = is_named_tuple(each) or declares_parts(each)
+            known = is_frozen(each) or declares_parts(each)
             parts = declared_parts(each) if known else ()
         else:
             parts = each.values() if kind == DICT else () if kind == BYTEARRAY else each

@@ -13,16 +13,24 @@ from types import MemberDescriptorType, SimpleNamespace
 from typing import Any, Final
 
 from dobbin_like.objects.values.refs import in_class
+from dobbin_like.objects.values.value_kinds import FROZEN_DICT
 
 
-def is_named_tuple(value: Any) -> bool:
-    """Return whether *value* is a tuple with names."""
-    return isinstance(value, tuple) and hasattr(type(value), "_fields")
+def is_frozen(value: Any) -> bool:
+    """Return whether *value* is a tuple with names, or a frozen dict, whose parts may change."""
+    cls = type(value)
+    return cls is FROZEN_DICT or (isinstance(value, tuple) and hasattr(cls, "_fields"))
 
 
-def named_tuple(value: Any, parts: Iterable[Any]) -> Any:
-    """Return a named tuple as *value*, of other *parts*."""
-    made = tuple.__new__(type(value), parts)
+def frozen_of(
+    value: Any,
+    keys: Callable[[Iterable[Any]], Iterable[Any]],
+    parts: Callable[[Iterable[Any]], Iterable[Any]],
+) -> Any:
+    """Return one as *value*, of what *keys* and *parts* make of what is in it."""
+    if type(value) is FROZEN_DICT:
+        return FROZEN_DICT(zip(keys(value), parts(value.values()), strict=True))
+    made = tuple.__new__(type(value), parts(value))
     attributes = getattr(value, "__dict__", None)  # Of a subclass without slots.
     if attributes:
         vars(made).update(attributes)
@@ -49,9 +57,9 @@ _DECLARATIONS: Final = ("__attrs_attrs__", "__dataclass_fields__", "__pydantic_f
 
 
 def declared_parts(value: Any) -> Iterator[Any]:
-    """Yield the declared attributes of *value*, or the items of a named tuple."""
-    if is_named_tuple(value):
-        yield from value
+    """Yield the declared attributes of *value*, or what is in a named tuple or frozen dict."""
+    if is_frozen(value):
+        yield from value.values() if type(value) is FROZEN_DICT else value
         return
     attributes = getattr(value, "__dict__", {})
     for name in _names(value):

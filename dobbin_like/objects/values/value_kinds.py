@@ -5,6 +5,7 @@ Found by exact type, once for each. Knows no values.
 
 from __future__ import annotations
 
+import builtins
 import enum
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
@@ -23,6 +24,9 @@ FRAMED: Final[dict[type, type]] = {cls: cls for cls in (Counter, OrderedDict, de
 
 They may have something beside their parts.
 """
+
+FROZEN_DICT: Final[Any] = getattr(builtins, "frozendict", None)
+"""The type of dicts that can't be changed, of the kind OTHER: Python 3.15 has brought it."""
 
 # Exact types whose equality is identity of content: 1 == True, but the types differ.
 PLAIN_TYPES: Final = frozenset({int, str, bytes, bool, type(None)})

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from dobbin_like.objects.values.declared import (
     declares_parts,
-    is_named_tuple,
-    named_tuple,
+    frozen_of,
+    is_frozen,
     replace_parts,
 )
 from dobbin_like.objects.values.guards import SHARED_TYPES, SharedList, make_shared, shared_list
@@ -196,8 +196,8 @@ class Freezer(_Copier):
         known = self._memo.get(id(value))
         if known is not None:
             return known
-        if is_named_tuple(value):
-            return self._remember(value, named_tuple(value, self._parts(value)))
+        if is_frozen(value):
+            return self._remember(value, frozen_of(value, self._keys, self._parts))
         if declares_parts(value):
             self._todo.append((value, value))
         return self._remember(value, value)
