@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import collections.abc
 import copy
 import operator
@@ -102,6 +103,7 @@ def inplace(function, other):
     return operation
 
 
+FROZEN: Any = getattr(builtins, "frozendict", dict)  # Python 3.15 has brought it.
 READS: dict[type, dict[str, Any]] = {
     dict: {
         "[]": lambda d: d["a"],
@@ -122,6 +124,8 @@ READS: dict[type, dict[str, Any]] = {
         "| dict": lambda d: d | {"c": 3},
         "dict |": lambda d: {"c": 3} | d,
         "| list": lambda d: d | [("c", 3)],
+        "| frozendict": lambda d: d | FROZEN(c=3),
+        "frozendict |": lambda d: FROZEN(c=3) | d,
         "copy": lambda d: d.copy(),
         "dict()": dict,
         "**": lambda d: dict(**d),

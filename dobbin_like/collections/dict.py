@@ -30,6 +30,7 @@ from dobbin_like.collections.common import (
     writable,
 )
 from dobbin_like.objects.faces.faces import PersistentABCMeta
+from dobbin_like.objects.values.value_kinds import FROZEN_DICT
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -130,11 +131,13 @@ class PersistentDict(_Mapping[K, V]):
     def __or__(
         self, other: PersistentDict[K2, V2] | dict[K2, V2], /
     ) -> PersistentDict[K | K2, V | V2]:
-        if not isinstance(other, (PersistentDict, dict)):
+        if type(other) is not FROZEN_DICT and not isinstance(other, (PersistentDict, dict)):
             return NotImplemented
         return PersistentDict(plain(self) | plain(other))
 
     def __ror__(self, other: dict[K2, V2], /) -> PersistentDict[K | K2, V | V2]:
+        if type(other) is FROZEN_DICT:
+            return other | plain(self)  # type: ignore[no-any-return]  # As one beside a dict does.
         if not isinstance(other, dict):
             return NotImplemented
         return PersistentDict(other | plain(self))
