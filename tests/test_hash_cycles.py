@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import threading
+from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -58,11 +61,27 @@ HOLD = {
     "dict": lambda people: dict.fromkeys(people, 1),
     "frozenset": frozenset,
     "deep": lambda people: [1, ({"a": {*people}},)],
+    "deque": lambda people: deque([{*people}]),
+    "namespace": lambda people: SimpleNamespace(all={*people}),
+    "slice": lambda people: slice({*people}),
     "pairs": lambda people: {(person, 1) for person in people},
     "roles": lambda people: {Role(person): person for person in people},
     "collection": PersistentSet,
     "large": lambda people: PersistentDict.fromkeys([*people, *range(200)]),
 }
+WITHIN = {
+    "deep": lambda held: held[1][0]["a"],
+    "deque": lambda held: held[0],
+    "namespace": lambda held: held.all,
+    "slice": lambda held: held.stop,
+    "frozen dict": lambda held: held["a"],
+    "frozen dicts": lambda held: [key["a"] for key in held],
+}
+if hasattr(builtins, "frozendict"):  # Python 3.15 has brought it.
+    HOLD["frozen dict"] = lambda people: builtins.frozendict(
+        a=builtins.frozendict.fromkeys(people)
+    )
+    HOLD["frozen dicts"] = lambda people: {builtins.frozendict(a=person) for person in people}
 
 
 def stored(path, hold, count=3):
@@ -75,9 +94,7 @@ def stored(path, hold, count=3):
 
 
 def people_in(company, hold):
-    held = company.holds
-    if hold == "deep":
-        held = held[1][0]["a"]
+    held = WITHIN.get(hold, lambda held: held)(company.holds)
     found = [getattr(key, "person", key) for key in held]
     found = [key[0] if isinstance(key, tuple) else key for key in found]
     return sorted(key.name for key in found if isinstance(key, Person))

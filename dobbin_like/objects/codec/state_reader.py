@@ -21,6 +21,7 @@ from dobbin_like.objects.codec.shown.long_list import long_list
 from dobbin_like.objects.codec.shown.preview import LARGE, PreviewDecoder, without_large
 from dobbin_like.objects.codec.stand_in import StandIn
 from dobbin_like.objects.deltas.delta import ITEMS, Delta, apply_delta, chain_of
+from dobbin_like.objects.values.value_kinds import FROZEN_DICT
 
 STREAM_CLASS: Final = ("dobbin_like.persistent", "PersistentStream")
 """The name under which a log knows the class of stored streams."""
@@ -207,7 +208,11 @@ class StateReader:
 
 def _asks_for_hashes(value: Any) -> bool:
     parts = (part for _, part in _ways({"": value}))
-    return any(any(map(_has_own_hash, p)) for p in parts if isinstance(p, (dict, set, frozenset)))
+    return any(any(map(_has_own_hash, part)) for part in parts if _has_hashed(part))
+
+
+def _has_hashed(value: Any) -> bool:
+    return isinstance(value, (dict, set, frozenset)) or type(value) is FROZEN_DICT
 
 
 def _asks_for_anything(value: Any) -> bool:
@@ -216,8 +221,9 @@ def _asks_for_anything(value: Any) -> bool:
 
 
 def _has_own_hash(key: Any) -> bool:
-    if isinstance(key, (tuple, frozenset)):
-        return any(map(_has_own_hash, key))
+    inside = _inside_key(key)
+    if inside is not None:
+        return any(map(_has_own_hash, inside))
     return type(key) is Reference or _is_made_by_its_class(key)
 
 
@@ -229,8 +235,15 @@ def _objects_in(keys: Iterable[Any]) -> Iterator[Oid]:
     for key in keys:
         if type(key) is Reference:
             yield key.oid
-        elif isinstance(key, (tuple, frozenset)):
-            yield from _objects_in(key)
+        else:
+            yield from _objects_in(_inside_key(key) or ())
+
+
+def _inside_key(key: Any) -> Iterable[Any] | None:
+    """Return what is asked for its hash when *key*, a built-in container, is; None: it is none."""
+    if type(key) is FROZEN_DICT:
+        return chain(key, key.values())
+    return key if isinstance(key, (tuple, frozenset)) else None
 
 
 NO_OBJECTS: Final[Any] = None

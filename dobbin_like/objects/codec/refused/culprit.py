@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import traceback
 import types
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
@@ -28,6 +29,7 @@ from dobbin_like.objects.values.lost_keys import check_keys
 from dobbin_like.objects.values.reduced import REDUCERS
 from dobbin_like.objects.values.refs import Identity, State
 from dobbin_like.objects.values.short import short_key
+from dobbin_like.objects.values.value_kinds import FROZEN_DICT
 
 _MANY_CALLS: Final = 50
 
@@ -187,13 +189,17 @@ def _attributes(state: State) -> Iterator[tuple[str, Any]]:
 
 def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the parts of *value*, each after the way to it as it is written in Python."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) or type(value) is FROZEN_DICT:
         yield from ((f" key {short_key(key)}", key) for key in value)
         yield from ((f"[{short_key(key)}]", item) for key, item in value.items())
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple, deque)):
         yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif isinstance(value, (set, frozenset)):
         yield from ((" member", item) for item in value)
+    elif type(value) is types.SimpleNamespace:
+        yield from _attributes(vars(value))
+    elif type(value) is slice:
+        yield from _attributes({"start": value.start, "stop": value.stop, "step": value.step})
     elif _is_pickled_by_attributes(value):
         yield from _attributes(_pickled_attributes(value))
 
