@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import collections.abc
 import dataclasses
 import decimal
@@ -27,6 +28,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import attrs
 import pytest
 import transaction
 
@@ -235,6 +237,59 @@ def test_a_value_that_can_not_be_made_again_is_refused_with_its_path(
     where, why = refused(value)
     assert where == "._items['v'][0]" + place
     assert re.search(f"not be made again of that: {reason}.*__reduce__", why)
+
+
+@dataclasses.dataclass(slots=True)
+class Slots:
+    x: object
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class FrozenSlots:
+    y: object
+    x: object
+
+
+@attrs.define
+class Defined:
+    x: object
+
+
+class WithoutLock:
+    """Has a lock, which it leaves out of what is pickled."""
+
+    def __init__(self, x):
+        self.lock = threading.Lock()
+        self.x = x
+
+    def __getstate__(self):
+        return {"x": self.x}
+
+
+@pytest.mark.parametrize(
+    ("around", "step"),
+    [
+        (lambda value: collections.deque([0, value]), "[1]"),
+        (lambda value: types.SimpleNamespace(a=0, x=value), ".x"),
+        (lambda value: slice(0, value), ".stop"),
+        (Slots, ".x"),
+        (lambda value: FrozenSlots(0, value), ".x"),
+        (Defined, ".x"),
+        (WithoutLock, ".x"),
+    ],
+)
+def test_the_path_to_what_is_refused_leads_through_values(refused, around, step):
+    lock = threading.Lock()
+    for inner, inside in (lock, ""), (around(lock), step):
+        where, why = refused(around([inner]))
+        assert where == f"._items['v'][0]{step}[0]{inside}"
+        assert "type lock" in why
+
+
+@pytest.mark.skipif(not hasattr(builtins, "frozendict"), reason="Python 3.15 has brought it")
+def test_the_path_to_what_is_refused_leads_through_a_frozen_dict(refused):
+    where, _ = refused(builtins.frozendict(a=[threading.Lock()]))
+    assert where == "._items['v'][0]['a'][0]"
 
 
 class Delegating:

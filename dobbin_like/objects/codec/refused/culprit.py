@@ -200,20 +200,36 @@ def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
         yield from _attributes(vars(value))
     elif type(value) is slice:
         yield from _attributes({"start": value.start, "stop": value.stop, "step": value.step})
-    elif _is_pickled_by_attributes(value):
+    else:
         yield from _attributes(_pickled_attributes(value))
 
 
-def _is_pickled_by_attributes(value: Any) -> bool:
-    """Return whether pickle writes the attributes of *value*, and nothing else."""
-    cls: Any = type(value)
-    if issubclass(cls, (type, types.ModuleType, Identity)) or not hasattr(value, "__dict__"):
-        return False
-    own = object.__reduce_ex__
-    return bool(cls.__reduce_ex__ is own and cls.__reduce__ is object.__reduce__)
-
-
 def _pickled_attributes(value: Any) -> State:
-    reduce = REDUCERS[type(value)]
+    """Return the attributes of *value* that pickle writes; none if it writes something else."""
+    cls: Any = type(value)
+    if issubclass(cls, (type, types.ModuleType, Identity)):
+        return {}
+    own = object.__reduce_ex__
+    if not (cls.__reduce_ex__ is own and cls.__reduce__ is object.__reduce__):
+        return {}
+    reduce = REDUCERS[cls]
     made = NotImplemented if reduce is None else reduce(value, NotImplemented)
-    return vars(value) if made is NotImplemented else made[2] or {}
+    try:
+        return _named(cls, value.__getstate__() if made is NotImplemented else made[2])
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  of the class: it is the value itself that can't be written
+        return {}
+
+
+def _named(cls: type, state: Any) -> State:
+    """Return what a state has for which attributes of an instance of *cls*."""
+    if type(state) is tuple and len(state) == 2:  # With slots.
+        return {**(state[0] or {}), **(state[1] or {})}
+    fields = getattr(cls, "__dataclass_fields__", {})
+    if type(state) is list and len(state) == len(fields):  # Frozen, and with slots.
+        return dict(zip(fields, state, strict=True))
+    if type(state) is not dict:
+        return {}
+    inner = state.get("__dict__")  # Of a model of pydantic.
+    return {**inner, **state} if type(inner) is dict else state
