@@ -11,11 +11,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import UserList
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from functools import partial
 from pickle import dumps, loads
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -261,6 +264,52 @@ def test_a_transaction_finds_what_it_has_changed_and_made(database, bank):
     transaction.abort()
     assert list(database.find(Account, owner="Eve")) == []
     assert list(database.find(Account, owner="Ada Lovelace")) == [bank[0]]
+
+
+@dataclass
+class Line:
+    of: object
+
+
+@dataclass(slots=True)
+class Slots:
+    of: object
+
+
+class Pair(NamedTuple):
+    n: int
+    of: object
+
+
+class Bad:
+    def __init__(self, of):
+        self.of, self.bad = of, lambda: None
+
+
+AROUND = {
+    "dataclass": Line,
+    "slots": lambda of: [Slots({"deep": Slots(of)})],
+    "named tuple": lambda of: Pair(1, [of]),
+    "namespace": lambda of: SimpleNamespace(of=of),
+    "user list": lambda of: UserList([of]),
+    "of a new object": lambda of: PersistentDict(a=Line(Account(owner="Other", of=Line(of)))),
+    "collection": lambda of: PersistentList([Line(of)]),
+    "beside what is refused": lambda of: [Bad(1), Line(of), Bad(2)],
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_transaction_finds_what_it_has_made_in_a_value(database, bank, around, indexed):
+    if indexed:
+        database.index(Account, "owner")
+    checkout(bank)
+    made = Account(owner="Eve")
+    bank["value"] = AROUND[around](made)
+
+    assert list(database.find(Account, owner="Eve")) == [made]
+    transaction.abort()
+    assert list(database.find(Account, owner="Eve")) == []
 
 
 def test_a_savepoint_takes_back_what_is_found_and_what_is_kept(database, bank):

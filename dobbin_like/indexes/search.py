@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from types import MethodType
 from typing import Any
@@ -22,15 +22,8 @@ from dobbin_like.objects.faces.faces import PersistentMeta
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import PENDING
 from dobbin_like.objects.values.refs import native_dict, ref_of
-from dobbin_like.objects.values.value_kinds import (
-    DICT,
-    FROZENSET,
-    KINDS,
-    LIST,
-    REFERENCE,
-    SET,
-    TUPLE,
-)
+from dobbin_like.objects.values.value_kinds import KINDS, OTHER, REFERENCE
+from dobbin_like.objects.values.values import CopyPickler
 from dobbin_like.search.questions import all_instances, is_kind
 from dobbin_like.store import Store
 from dobbin_like.warn_outside import warn_outside
@@ -204,24 +197,46 @@ class Search:
         todo: list[Any] = [value for copy in copies for value in copy.values()]
         seen = {id(obj) for obj in new}
         todo.extend(value for obj in new for value in native_dict(obj).values())
-        while todo:
+        others: list[Any] = []
+        while todo or others:
+            if not todo:
+                todo, others = _references_in(others), []
+                continue
             value = todo.pop()
             kind = KINDS[type(value)]
             if value is PENDING or id(value) in seen or (kind < REFERENCE):
                 continue
             seen.add(id(value))
-            if kind == REFERENCE:
-                if is_new(ref_of(value)):
-                    new.append(value)
-                    todo.extend(native_dict(value).values())
-            elif isinstance(value, Overlay):
-                todo.extend(value.touched())
-            elif kind == DICT:
-                todo.extend([*value, *value.values()])
-            elif kind in (LIST, SET, TUPLE, FROZENSET):
-                todo.extend(value)
+            if kind == OTHER and not isinstance(value, Overlay):
+                others.append(value)
+            elif kind != REFERENCE:
+                todo.extend(_inside(value))
+            elif is_new(ref_of(value)):
+                new.append(value)
+                todo.extend(native_dict(value).values())
         found = [copy.obj for copy in copies] + new
         return [obj for obj in found if self._is_wanted(obj)]
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """Return what is in a container and may be new."""
+    if isinstance(value, Overlay):
+        return value.touched()
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return () if isinstance(value, bytearray) else value
+
+
+def _references_in(values: list[Any]) -> list[Any]:
+    """Return what arbitrary *values* lead to; if one can't be stored, what the others do."""
+    pickler = CopyPickler()
+    try:
+        pickler.dump(values)  # At once: it takes less than each alone.
+    except Exception:  # noqa: BLE001  of a class: the commit tells
+        if len(values) == 1:
+            return pickler.references
+        return [each for value in values for each in _references_in([value])]
+    return pickler.references
 
 
 def _place(found: _Sorted) -> tuple[bytes, float]:
