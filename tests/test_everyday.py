@@ -16,6 +16,7 @@ import json
 import pickle
 import pprint
 import reprlib
+import sys
 import types
 import typing
 from unittest import mock
@@ -698,6 +699,52 @@ def test_type_hints_of_a_persistent_class_are_those_that_it_was_given():
     assert typing.get_type_hints(Item) == {"number": int, "color": Color, "tags": list[str]}
     assert attrs.resolve_types(AttrsItem) is AttrsItem
     assert attrs.fields(AttrsItem).number.type is int
+
+
+class Annotated(Persistent):
+    number: int
+    color: Color
+
+
+class Bare(Annotated):
+    pass
+
+
+LAZILY = """
+class Lazily(Persistent):  # Its annotations are evaluated when they are asked for, since 3.14.
+    number: int
+"""
+WITH_TYPES = """
+class WithTypes[T](Persistent):
+    number: T
+"""
+exec(compile(LAZILY, __file__, "exec", dont_inherit=True))
+if sys.version_info >= (3, 12):
+    exec(compile(WITH_TYPES, __file__, "exec", dont_inherit=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Annotated", {"number": "int", "color": "Color"}),
+        ("Bare", {}),
+        ("Lazily", {"number": int}),
+        ("WithTypes", None),
+    ],
+)
+def test_the_annotations_of_a_class_are_its_own(on_face, name, expected):
+    cls = globals().get(name)
+    if cls is None:
+        pytest.skip("Python 3.12 has brought it")
+    types_of = getattr(cls, "__type_params__", ())
+    expected = {"number": types_of[0]} if expected is None else expected
+
+    def check(obj):
+        assert type(obj).__annotations__ == cls.__annotations__ == expected
+        assert inspect.get_annotations(type(obj)) == inspect.get_annotations(cls) == expected
+        assert getattr(type(obj), "__type_params__", ()) == types_of
+
+    on_face(cls(), check)
 
 
 PUBLIC = [

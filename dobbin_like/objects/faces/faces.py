@@ -51,6 +51,9 @@ making: Final = reentrant_lock()
 _CLEAN_LIMIT: Final = 64
 """Sets of names that are remembered for a class; some classes have one for each object."""
 
+_OWN_NAMES: Final = frozenset({"__annotate_func__", "__annotations__", "__type_params__"})
+"""What Python looks for in the dict of a class alone, past all that a face can answer."""
+
 _GUARDED_LIMIT: Final = 1000
 """Names that are guarded on a mask; some programs use an object like a dict."""
 
@@ -109,12 +112,14 @@ class Faces:
     def _generate(self, bases: tuple[type, ...], content: dict[str, Any]) -> type:
         plain = self.plain
         adapt_again(plain)
+        own = own_dict(plain)
         namespace = {
             **content,
             "_p_faces": self,
             "__module__": plain.__module__,
             "__qualname__": plain.__qualname__,
             "__doc__": plain.__doc__,
+            **{name: own[name] for name in _OWN_NAMES.intersection(own)},
         }
         # Past the user's metaclass: it shall not register a class nobody wrote.
         meta: Any = type(plain)
@@ -379,6 +384,10 @@ class PersistentMeta(ABCMeta):
     def __subclasses__(cls) -> list[Any]:
         found: list[Any] = type.__subclasses__(cls)
         return [sub for sub in found if vars(sub).get("_p_faces") and sub._p_faces.plain is sub]
+
+
+# Those of a class would be hidden by them, from Python 3.14 on, and those that it has not, always.
+del PersistentMeta.__annotations__
 
 
 class PersistentABCMeta(PersistentMeta):
