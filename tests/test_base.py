@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import pydoc
+import sys
+from typing import Any
 
 import pytest
 import transaction
@@ -208,6 +211,28 @@ def test_a_class_has_the_signature_of_its_constructor():
     assert str(inspect.signature(Made)) == "(size)"
     assert str(inspect.signature(Plain)) == "()"
     assert "Named(name, *, size=0)" in pydoc.render_doc(Named)
+
+
+LATE = """
+class Late(Persistent):
+    def __init__(self, name: Nowhere, size: int = 0): ...
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated at once")
+def test_a_class_may_have_annotations_that_can_not_be_evaluated():
+    # They are those of modules that are imported for type checkers only. help() failed.
+    names: dict[str, Any] = {"Persistent": Persistent, "__name__": __name__}
+    exec(compile(LATE, __file__, "exec", dont_inherit=True), names)
+    late = names["Late"]
+    annotationlib: Any = importlib.import_module("annotationlib")
+    for form in annotationlib.Format.STRING, annotationlib.Format.FORWARDREF:
+        found: Any = inspect.signature(late, annotation_format=form)  # type: ignore[call-arg]
+        assert [*found.parameters] == ["name", "size"]
+    with pytest.raises(NameError, match="Nowhere"):
+        inspect.signature(late)
+    assert "Late(name: Nowhere, size: int = 0)" in pydoc.render_doc(late)
+    assert "__init__" in dict(inspect.getmembers(late))
 
 
 def test_a_class_may_have_a_signature_of_its_own(database, again):

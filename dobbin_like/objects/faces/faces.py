@@ -281,9 +281,16 @@ def _instance(cls: Any, /, *args: Any, **kwargs: Any) -> Any:
     return obj
 
 
+# What is no function of a program hides no constructor, to inspect of 3.14.
+_instance.__wrapped__ = type.__call__  # type: ignore[attr-defined]
+_instance.__annotations__ = {}  # They would be resolved in the module of that one: it has none.
+
+
 class _ConstructorSignature:
     """The signature of the constructor of a class; its ``__call__`` would hide it.
 
+    There is none while an annotation can't be evaluated, which may be so since Python 3.14:
+    inspect finds the constructor then, and knows in which form it is asked for annotations.
     It is no property: a class may have a ``__signature__``, or be given one by its decorator.
     """
 
@@ -297,7 +304,10 @@ class _ConstructorSignature:
         method = plain.__new__ if init is object.__init__ else init
         if method is object.__new__:
             return inspect.Signature()
-        signature = inspect.signature(method)
+        try:
+            signature = inspect.signature(method)
+        except NameError as error:
+            raise AttributeError(name="__signature__", obj=cls) from error
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
