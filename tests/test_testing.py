@@ -25,6 +25,8 @@ from dobbin_like.testing import (
     simulated,
 )
 from dobbin_like.testing.instance import PATH
+from dobbin_like.testing.standins import SimulatedLock
+from tests.helpers.steps import in_thread
 
 SEEDS = range(1, 13)
 FOUND_AT_ONCE = (
@@ -82,3 +84,21 @@ def test_a_header_page_that_was_lost_with_a_sync_that_failed_is_written_again() 
         with other:
             TransactionLog(PATH)
         assert machine.disk.at(PATH).is_certain(0, WORDS_OFFSET)
+
+
+def test_a_lock_is_given_back_by_its_owner_alone() -> None:
+    # The log gives back what it may not have, and takes the RuntimeError for the answer.
+    machine = Machine(random=Random(1))
+    with simulated(machine), Process(machine):
+        lock = SimulatedLock(again=True)
+        lock.acquire()
+
+        def give_back() -> None:
+            with pytest.raises(RuntimeError):
+                lock.release()
+
+        in_thread(give_back)
+        assert lock.locked()
+        lock.release()
+        in_thread(give_back)
+        assert not lock.locked()

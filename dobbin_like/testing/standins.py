@@ -243,6 +243,9 @@ class SimulatedLock:
         return True
 
     def release(self) -> None:
+        if not self._count or (self._again and not self._is_owned()):
+            text = "cannot release un-acquired lock"
+            raise RuntimeError(text)
         self._count -= 1
         if not self._count:
             self._owner = None
