@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 import transaction
@@ -1233,3 +1233,29 @@ def test_a_lock_that_is_waited_for_in_vain_is_no_matter_of_the_disk(
         steps.join()
         other.confirm(logged)
     assert tids(path) == [1, 2, 3]
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("what", ["lock", "sync"])
+def test_who_can_not_wait_for_another_commit_is_told_and_does_not_try_for_ever(
+    path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It held the commit lock, and ended by a signal only."""
+
+    def fails(*_arguments: object) -> NoReturn:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with opened(path, 2) as (log, other):
+        commit(other, 0, b"first")
+        waits = append(log, 0, b"second")
+        with monkeypatch.context() as patch:
+            if what == "lock":
+                patch.setattr(range_wait, "take", fails)
+            else:  # Nor can it be noted that it has failed.
+                patch.setattr(disk, "_datasync", fails)
+                patch.setattr(os, "pwrite", fails)
+            with pytest.raises(OSError, match="Read-only file system"):
+                other.acquire()
+        assert not other.held
+        log.confirm(waits)
+    assert tids(path) == [1, waits.tid]

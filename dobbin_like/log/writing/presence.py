@@ -21,7 +21,7 @@ from dobbin_like.log.writing.recovery import recover
 from dobbin_like.log.writing.syncing import under_sync_lock
 from dobbin_like.processes.interrupts import finish_despite_interrupts
 
-__all__ = ["alone", "join", "repair"]
+__all__ = ["alone", "has_failed", "join", "repair"]
 
 
 def join(log: ReadableLog) -> bool:
@@ -52,7 +52,7 @@ def _join(log: ReadableLog, file: LogFile) -> bool:
         is_alone = range_lock.lock(file.fd, WRITER, wait=False)
         if not _is_at_path(file):
             return False
-        if (is_alone or _has_failed(file)) and not _repaired(log, file, is_alone=is_alone):
+        if (is_alone or has_failed(file)) and not _repaired(log, file, is_alone=is_alone):
             return False
         range_lock.lock(file.fd, WRITER, shared=True)
         joined = True
@@ -69,7 +69,7 @@ def _repaired(log: ReadableLog, file: LogFile, *, is_alone: bool) -> bool:
         # Nobody replaces it now; else another thread might follow meanwhile.
         if not _is_at_path(file):
             return False
-        if is_alone or _has_failed(file):
+        if is_alone or has_failed(file):
             repair(log)
     finally:
         finish_despite_interrupts(lambda: fcntl.flock(file.fd, fcntl.LOCK_UN))
@@ -97,7 +97,8 @@ class alone:  # noqa: N801  a context manager
             range_lock.unlock(self._fd, OPENING)
 
 
-def _has_failed(file: LogFile) -> bool:
+def has_failed(file: LogFile) -> bool:
+    """Return whether a sync has failed, and nobody has repaired the log since."""
     words = file.words
     assert words is not None
     failures = words.find(FAILURES)

@@ -33,7 +33,7 @@ from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.readable import ReadableLog
 from dobbin_like.log.writing.flusher import Flusher
-from dobbin_like.log.writing.presence import alone, join
+from dobbin_like.log.writing.presence import alone, has_failed, join
 from dobbin_like.log.writing.syncing import SyncFailedError, SyncQueue, may_be_synced_in_time
 from dobbin_like.log.writing.waiting import Waiting
 from dobbin_like.log.writing.writer import Writer
@@ -218,9 +218,11 @@ class WritableLog:
         try:
             self.wait_for_syncs(end)
             self.queue.make_durable(self.log.file, end, self.writer.appended.failures)
-        except (SyncFailedError, OSError) as error:
-            # If that fails, whoever takes the lock next finds out what has become of it.
-            if not is_of_system(error):
+        except SyncFailedError:
+            pass  # Whoever takes the lock next finds out what has become of it.
+        except OSError as error:
+            # Else nobody would repair anything, and it would fail for ever.
+            if not (is_of_system(error) and has_failed(self.log.file)):
                 raise
 
     def wait_for_syncs(self, end: int) -> None:
