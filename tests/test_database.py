@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -10,7 +11,6 @@ import sys
 import threading
 import time
 import weakref
-from contextlib import nullcontext
 
 import pytest
 import transaction
@@ -41,8 +41,9 @@ from dobbin_like.exc import (
     UncommittedChangesWarning,
 )
 from dobbin_like.transactions import fork
+from tests.helpers.interrupts import handled_at_step
 from tests.helpers.processes import python_path, run
-from tests.helpers.steps import Steps, in_thread
+from tests.helpers.steps import TIMEOUT_SECONDS, Steps, in_thread
 from tests.helpers.things import Thing
 
 
@@ -661,6 +662,41 @@ def test_a_fork_waits_for_who_publishes_and_that_one_not_for_it(database, thing)
     assert is_free
 
 
+def forks():
+    for hook in (fork._before_fork, fork._give_back, fork._after_fork_in_parent):
+        with contextlib.suppress(KeyboardInterrupt):  # The interpreter reports it, and goes on.
+            hook()
+
+
+def raises():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("handler", [forks, raises])
+def test_whatever_a_signal_handler_does_in_a_fork_keeps_no_other_thread_from_anything(
+    database, thing, handler
+):
+    """They waited for ever for locks of a fork that had come to its end, or for that fork."""
+
+    def commits():
+        transaction.begin()
+        checkout(thing)
+        thing.x = len(came)
+        transaction.commit()
+        forks()
+
+    came = [True]
+    while came[-1]:
+        for work in (lambda: came.append(handled_at_step(len(came) - 1, forks, handler)), commits):
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            thread.join(TIMEOUT_SECONDS)
+            assert not thread.is_alive(), len(came)
+    assert len(came) > 20
+    transaction.begin()
+    assert thing.x == len(came)
+
+
 def test_a_storage_that_can_not_start_anew_in_a_child_keeps_no_other_from_it(
     path, database, monkeypatch
 ):
@@ -1103,7 +1139,7 @@ def test_a_thread_that_was_given_an_object_has_a_snapshot_from_its_first_use(
         with steps[2]:
             checkout(thing)
             thing.x = seen + 1
-            with pytest.raises(ConflictError) if uses else nullcontext():
+            with pytest.raises(ConflictError) if uses else contextlib.nullcontext():
                 transaction.commit()
             transaction.abort()
 
