@@ -128,7 +128,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "who opens asks for no failure",
-        _PRESENCE + "_has_failed",
+        _PRESENCE + "has_failed",
         "return failures is None or bool(failures & 1)",
         "return False",
         "sync",

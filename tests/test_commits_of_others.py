@@ -6,6 +6,7 @@ Two instances over one log stand for two processes.
 from __future__ import annotations
 
 import errno
+import io
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from dobbin_like.check import check_log
 from dobbin_like.database import Database
 from dobbin_like.exc import ConflictError, NotHeldError
 from dobbin_like.ids import Oid
-from dobbin_like.persistent import Persistent, PersistentDict, checkout
+from dobbin_like.persistent import Persistent, PersistentDict, PersistentFile, checkout
 from dobbin_like.storage import TransactionLog
 from tests.helpers.amount import step
 from tests.helpers.interrupts import Interrupt
@@ -150,6 +151,19 @@ def test_what_merges_is_merged(instances: list[Instance]) -> None:
     own.manager.commit()
     assert own.found() == {"own": 1, "theirs": 1}
     assert own.database.root["own"]["mine"] == 1
+
+
+def test_a_stream_is_stored_behind_them(instances: list[Instance]) -> None:
+    own, others = instances
+    own.manager.begin()
+    own.put("own", PersistentFile(io.BytesIO(b"data")), "stream")
+    own.put("own", 1)
+    others.commit("theirs", 1)
+    own.manager.commit()
+    assert own.found() == {"own": 1, "theirs": 1}
+    others.manager.begin()
+    with others.database.root["own"]["stream"].open() as stream:
+        assert stream.read() == b"data"
 
 
 class Plain(Persistent):

@@ -378,6 +378,8 @@ class Writer:
             if not disk.is_of_system(error):
                 raise
             raise InDoubtError(self._file.path, logged.tid, str(error)) from error
+        if not waits:
+            self.due = logged.sequence
         if logged.failed:
             self.counts.failed += 1
         else:
@@ -415,7 +417,6 @@ class Writer:
             appended.words = words = appended.before_ends + data + appended.behind_ends
             appended.shown = end
             self.loose_end = _new(Promise, (file, end, appended.failures))
-            self.due = appended.place.sequence
             # Whoever applies it without reading news knows that there are no others.
             appended.seen = words[:SEEN_SIZE]
             self._log.applied.look(appended.seen, end)
