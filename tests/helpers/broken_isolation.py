@@ -37,9 +37,10 @@ def conflicts_are_ignored() -> None:
 
 
 def unseen_conflicts_are_ignored() -> None:
-    """What is appended and not visible yet counts as not there."""
+    """What was appended before the own transaction, and not applied, counts as not there."""
     ConflictSearch._may_conflict = lambda *_args: False  # type: ignore[method-assign]
     ConflictSearch.refuse_stored_again = lambda *_args: None  # type: ignore[method-assign]
+    Writer._are_changed = lambda *_args: False  # type: ignore[method-assign]
 
 
 def news_come_after_conflicts() -> None:
@@ -89,7 +90,7 @@ def views_stay() -> None:
 def own_commits_are_published_late() -> None:
     """A commit returns, and the other threads of its process do not see it at once."""
 
-    def forget(self: Publisher, made: Any) -> None:
+    def forget(self: Publisher, made: Any, unseen: Any) -> None:
         self.give_up(made.tid)  # It comes as news of others.
 
     Publisher.catch_up_to = forget  # type: ignore[method-assign]
