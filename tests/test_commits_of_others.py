@@ -166,6 +166,15 @@ def test_a_stream_is_stored_behind_them(instances: list[Instance]) -> None:
         assert stream.read() == b"data"
 
 
+def test_a_commit_that_stores_nothing_sees_them_as_well(instances: list[Instance]) -> None:
+    own, others = instances
+    own.manager.begin()
+    checkout(own.database.root["own"])
+    others.commit("theirs", 1)
+    own.manager.commit()
+    assert own.found() == {"own": 0, "theirs": 1}
+
+
 class Plain(Persistent):
     """A class that the log does not know yet."""
 

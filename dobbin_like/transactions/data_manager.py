@@ -240,8 +240,7 @@ class DataManager:
         changes, storage = self._state.changes, self._storage
         assert changes is not None, "tpc_vote without commit"
         if not changes.entries:
-            if self._is_distant:
-                self._look_for_conflicts()
+            self._store_nothing()
             return
         if storage.unseen:
             self._conflicts.refuse_stored_again(changes)
@@ -279,10 +278,13 @@ class DataManager:
         except BaseException as error:  # noqa: BLE001  raised later, or by this
             self._state.hold_if_committed(transaction, error)
 
-    def _look_for_conflicts(self) -> None:
-        """Find conflicts of a transaction that stores nothing: no append finds them."""
-        self._publisher.catch_up()
-        self._conflicts.find()
+    def _store_nothing(self) -> None:
+        """See what others have committed: no publication of its own will follow theirs."""
+        if self._is_distant:  # No append finds conflicts.
+            self._publisher.catch_up()
+            self._conflicts.find()
+        elif self._storage.unseen:
+            self._publisher.catch_up()
 
     def _gather_again(self, changes: Changes, transaction: Any) -> None:
         """Begin anew behind what another process has appended, and keep the others out."""
