@@ -358,7 +358,7 @@ HOUSE = {
             "safe",
         ),
     ),
-    "opening": Room("ground  log  storages  storages.postgres  doors", ("opening",)),
+    "opening": Room("ground  log  storages  storages.postgres  doors", ("uris", "opening")),
     "web": Room(
         "ground  objects.values  objects.faces  collections  store  blocks  indexes  doors  "
         "opening",

@@ -93,3 +93,10 @@ def test_opening_and_reading_import_nothing_more(imported: set[str], tmp_path: P
     read = imported_by(f"{PROGRAM}assert Database(sys.argv[1]).root['a'] == 1\n", path)
 
     assert read - imported == set()
+
+    by_path = imported_by(
+        f"{PROGRAM}import dobbin_like\nassert dobbin_like.open(sys.argv[1]).root['a'] == 1\n",
+        path,
+    )
+
+    assert by_path - imported == {"dobbin_like.opening", "dobbin_like.texts"}

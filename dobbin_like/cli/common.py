@@ -61,7 +61,7 @@ class _Path(click.Path):
         if not value:
             self.fail(EMPTY_PATH, param, ctx)
         if scheme_of(value) == "file":
-            from dobbin_like.opening import path_of
+            from dobbin_like.uris import path_of
 
             try:
                 value = path_of(value)
