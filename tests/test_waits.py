@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import queue
@@ -16,6 +17,7 @@ from dobbin_like import cli, warn_after
 from dobbin_like.exc import LockTimeout
 from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
+from dobbin_like.log.file import lock as commit_lock
 from dobbin_like.log.file import range_lock
 from dobbin_like.warn_after import Waits
 from tests.helpers.log_commits import commit
@@ -174,6 +176,32 @@ def test_a_lock_that_is_free_is_not_waited_for(storage: TransactionLog) -> None:
     counts = storage.counts()
     assert (counts.lock_waits, counts.lock_holds) == (0, 3)
     assert 0 < counts.longest_lock_hold_seconds <= counts.lock_hold_seconds
+
+
+def test_a_lock_that_is_free_in_a_moment_is_not_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def flock(fd: int, how: int) -> None:
+        if how & fcntl.LOCK_EX:
+            tries.append(how)
+            if len(tries) == 5:
+                fcntl.flock(holder, fcntl.LOCK_UN)
+        fcntl.flock(fd, how)
+
+    path.touch()
+    with TransactionLog(path, sync=False) as log, path.open("rb") as file:
+        log.acquire()
+        log.release()
+        holder = file.fileno()
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        monkeypatch.setattr(commit_lock, "_flock", flock)
+        log.acquire()
+        log.release()
+
+        assert tries == [fcntl.LOCK_EX | fcntl.LOCK_NB] * 5
+        assert (log.counts().lock_waits, log.counts().lock_holds) == (0, 2)
 
 
 def test_waiting_for_a_thread_of_the_same_instance_is_counted(path: Path) -> None:

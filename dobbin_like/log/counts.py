@@ -37,7 +37,9 @@ class LogCounts(NamedTuple):
     """Of the file, by it. One that another process does may be for its transactions, too."""
 
     lock_waits: int
-    """How often the commit lock was not free: another thread had it, or another process."""
+    """How often the commit lock was waited for: another thread had it, or another process.
+
+    Not those times when it was free within some 50 microseconds."""
 
     lock_wait_seconds: float
     longest_lock_wait_seconds: float
