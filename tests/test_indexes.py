@@ -281,6 +281,28 @@ class Pair(NamedTuple):
     of: object
 
 
+class Picky:
+    def __init__(self, of):
+        _HIDDEN.append(of)
+
+    def __getstate__(self):
+        return {"of": _HIDDEN[-1]}
+
+
+_HIDDEN: list[object] = []
+
+
+@dataclass
+class Half(Slots):
+    n: int = 1
+
+
+class Shelf(list):
+    def __init__(self, of):
+        super().__init__([of])
+        self.n = 1
+
+
 class Bad:
     def __init__(self, of):
         self.of, self.bad = of, lambda: None
@@ -294,6 +316,9 @@ AROUND = {
     "user list": lambda of: UserList([of]),
     "of a new object": lambda of: PersistentDict(a=Line(Account(owner="Other", of=Line(of)))),
     "collection": lambda of: PersistentList([Line(of)]),
+    "beside a dict": lambda of: [Picky(of), Line(1)],
+    "slots of a base": Half,
+    "list of its own": Shelf,
     "beside what is refused": lambda of: [Bad(1), Line(of), Bad(2)],
 }
 
@@ -309,6 +334,14 @@ def test_a_transaction_finds_what_it_has_made_in_a_value(database, bank, around,
 
     assert list(database.find(Account, owner="Eve")) == [made]
     transaction.abort()
+    assert list(database.find(Account, owner="Eve")) == []
+
+
+def test_a_search_does_not_pickle_values_that_lead_to_nothing(database, bank, monkeypatch):
+    checkout(bank)
+    bank["lines"] = [Line(1), Line("text"), Line(None), Line(1.5)]
+    monkeypatch.setattr("dobbin_like.indexes.search.CopyPickler", None)
+
     assert list(database.find(Account, owner="Eve")) == []
 
 

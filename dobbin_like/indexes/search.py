@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copyreg
 import heapq
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import chain
 from types import MethodType
-from typing import Any
+from typing import Any, Final
 
 from dobbin_like.exc import UnknownAttributeWarning
 from dobbin_like.ids import DISCARDED
@@ -22,7 +24,13 @@ from dobbin_like.objects.faces.faces import PersistentMeta
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import PENDING
 from dobbin_like.objects.values.refs import native_dict, ref_of
-from dobbin_like.objects.values.value_kinds import KINDS, OTHER, REFERENCE
+from dobbin_like.objects.values.value_kinds import (
+    KINDS,
+    OTHER,
+    REFERENCE,
+    REFERENCES,
+    SHAREABLE,
+)
 from dobbin_like.objects.values.values import CopyPickler
 from dobbin_like.search.questions import all_instances, is_kind
 from dobbin_like.store import Store
@@ -198,6 +206,7 @@ class Search:
         seen = {id(obj) for obj in new}
         todo.extend(value for obj in new for value in native_dict(obj).values())
         others: list[Any] = []
+        leaves = SHAREABLE - REFERENCES
         while todo or others:
             if not todo:
                 todo, others = _references_in(others), []
@@ -208,7 +217,8 @@ class Search:
                 continue
             seen.add(id(value))
             if kind == OTHER and not isinstance(value, Overlay):
-                others.append(value)
+                if not _has_only(leaves, value):
+                    others.append(value)
             elif kind != REFERENCE:
                 todo.extend(_inside(value))
             elif is_new(ref_of(value)):
@@ -216,6 +226,29 @@ class Search:
                 todo.extend(native_dict(value).values())
         found = [copy.obj for copy in copies] + new
         return [obj for obj in found if self._is_wanted(obj)]
+
+
+def _has_only(types: set[type], value: Any) -> bool:
+    """Return whether a value, as most dataclasses, has nothing but attributes of these types."""
+    cls: Any = type(value)
+    return _is_its_dict(cls) and types.issuperset(map(type, value.__dict__.values()))
+
+
+@cache
+def _is_its_dict(cls: type) -> bool:
+    """Return whether pickle takes the dict of a value of *cls*, and nothing else."""
+    own = [name for base in cls.__mro__[:-1] for name in vars(base)]
+    return (
+        cls.__dictoffset__ != 0
+        and _OTHERWISE.isdisjoint(own)
+        and not issubclass(cls, (list, dict))
+        and cls not in copyreg.dispatch_table
+    )
+
+
+_OTHERWISE: Final = frozenset(
+    "__getnewargs__ __getnewargs_ex__ __getstate__ __reduce__ __reduce_ex__ __slots__".split()
+)
 
 
 def _inside(value: Any) -> Iterable[Any]:
