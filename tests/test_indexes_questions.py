@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -23,6 +24,21 @@ class Annotated(Persistent):
     def month(self) -> int:
         """Return what a property would."""
         return 1
+
+
+ANNOTATED_LATE = """
+class AnnotatedLate(Persistent):
+    number: int
+    of: Nowhere
+    by: int.nothing
+
+    def __init__(self):
+        self.number = 1
+
+
+class AnnotatedWrong(AnnotatedLate):
+    to: "Account" | None
+"""
 
 
 class Open(Persistent):
@@ -167,6 +183,24 @@ def test_an_attribute_that_no_object_has_is_told(database, bank, asked, told, in
         with pytest.warns(UnknownAttributeWarning, match=told) as caught:
             assert not look(database.find(Account, **asked))
         assert [each.filename for each in caught] == [__file__]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated at once")
+def test_annotations_need_not_be_evaluated_to_tell(database, bank, monkeypatch):
+    names: dict[str, Any] = {"Persistent": Persistent, "__name__": __name__}
+    exec(compile(ANNOTATED_LATE, __file__, "exec", dont_inherit=True), names)
+    late, wrong = names["AnnotatedLate"], names["AnnotatedWrong"]
+    for cls in late, wrong:
+        monkeypatch.setattr(sys.modules[__name__], cls.__name__, cls, raising=False)
+    add(bank, late(), wrong())
+    transaction.commit()
+
+    with pytest.warns(UnknownAttributeWarning, match="'nmuber', they have number"):
+        assert list(database.find(late, nmuber=1)) == []
+    with pytest.raises(SearchError, match="above"):
+        database.find(late, number__gt=1)
+    for found in (late, "by"), (wrong, "nmuber"):  # They may have it, for all that can be told.
+        assert list(database.find(found[0], {found[1]: 1})) == []
 
 
 def test_a_method_that_is_asked_like_a_property_is_told(database, bank):

@@ -482,6 +482,8 @@ OUTSIDE = {
     "portalocker": "log.file",
     # Seen by type checkers only, which bring it.
     "typing_extensions": "store  safe",
+    # Python 3.14 has brought it.
+    "annotationlib": "indexes.known",
     # Extras: the package must work without them.
     "click": "cli  browse.command",
     "mcp": "cli.outside.mcp",

@@ -7,7 +7,9 @@ object without the attribute.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Container, Iterable
+from importlib import import_module
 from types import FunctionType
 from typing import Any, Final
 
@@ -64,9 +66,21 @@ def _is_declared(cls: type, name: str) -> bool:
     if hasattr(cls, name) or hasattr(cls, "__getattr__"):
         return True
     try:
-        return any(name in getattr(each, "__annotations__", ()) for each in cls.__mro__)
-    except NameError:  # An annotation that can't be evaluated yet.
+        return any(name in _annotations(each) for each in cls.__mro__)
+    except Exception:  # noqa: BLE001  of the class: nobody can tell
         return True
+
+
+def _annotations(cls: type) -> Container[str]:
+    if not _ARE_LATE:
+        return getattr(cls, "__annotations__", ())
+    late: Any = import_module("annotationlib")
+    # As texts, which most annotations have that can't be evaluated.
+    return late.get_annotations(cls, format=late.Format.STRING)  # type: ignore[no-any-return]
+
+
+_ARE_LATE: Final = sys.version_info >= (3, 14)
+"""Whether annotations are evaluated when they are asked for."""
 
 
 def _stored_names(store: Store, cls: type) -> set[str]:
