@@ -314,6 +314,7 @@ AROUND = {
     "named tuple": lambda of: Pair(1, [of]),
     "namespace": lambda of: SimpleNamespace(of=of),
     "user list": lambda of: UserList([of]),
+    "slice": lambda of: slice(of, None),
     "of a new object": lambda of: PersistentDict(a=Line(Account(owner="Other", of=Line(of)))),
     "collection": lambda of: PersistentList([Line(of)]),
     "beside a dict": lambda of: [Picky(of), Line(1)],

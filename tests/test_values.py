@@ -611,6 +611,7 @@ CHANGED_INSIDE = {
     "UserDict": (lambda: collections.UserDict(a=1), lambda value: value.update(b=1)),
     "ChainMap": (lambda: collections.ChainMap({"a": 1}), lambda value: value.update(b=1)),
     "namespace": (lambda: types.SimpleNamespace(a=1), lambda value: setattr(value, "a", 2)),
+    "slice": (lambda: slice(0, [1]), lambda value: value.stop.append(2)),
     "array": (lambda: array.array("i", [1]), lambda value: value.append(2)),
     "list subclass": (lambda: MyList([1]), lambda value: value.append(2)),
     "dict subclass": (lambda: MyDict(a=1), lambda value: value.update(b=2)),

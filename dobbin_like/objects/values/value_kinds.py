@@ -36,7 +36,6 @@ _PLACES_LIMIT: Final = 1000
 IMMUTABLE_NAMES: Final = frozenset(
     (
         "builtins.complex builtins.ellipsis builtins.float builtins.range builtins.sentinel "
-        "builtins.slice "
         "datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone "
         "decimal.Decimal fractions.Fraction ipaddress.IPv4Address ipaddress.IPv4Interface "
         "ipaddress.IPv4Network ipaddress.IPv6Address ipaddress.IPv6Interface "
