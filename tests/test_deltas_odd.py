@@ -396,6 +396,10 @@ class Color(enum.StrEnum):
     BLUE = "blue"
 
 
+class Place(enum.IntEnum):
+    FIRST = 1
+
+
 def test_keys_that_have_gone_are_there_when_a_packed_log_is_read(database, again, elected):
     for cls in (PersistentDict, PersistentSet):
         names = [Name(str(number)) for number in range(LARGE)]
@@ -439,6 +443,38 @@ def test_a_key_may_be_named_by_what_equals_it(tmp_path, database, again, elected
             assert "0" not in found
             if cls is PersistentDict:
                 assert found[Name("two")] == "new"
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [(Color.BLUE, "blue"), (Place.FIRST, 1), ("0", Color.RED)]
+)
+def test_a_member_of_an_enum_is_removed_and_replaced_by_its_value(
+    tmp_path, again, database, elected, key, name
+):
+    # A snapshot is made without the classes: there, it was another key, and came back.
+    keys = {str(number): 0 for number in range(LARGE)} | {key: 0}
+    root = elected(
+        PersistentList([PersistentDict(keys), PersistentDict(keys), PersistentSet(keys)])
+    )
+    for each in root:
+        checkout(each)
+    gone, set_again, members = root
+    del gone[name]
+    set_again[name] = 5
+    members.discard(name)
+    members.add(name)
+    transaction.commit()
+    database.snapshot(tmp_path / "snapshot.log")
+
+    manager = transaction.TransactionManager()
+    with Database(tmp_path / "snapshot.log", transaction_manager=manager) as snapshot:
+        for found in root, again().root, snapshot.root:
+            assert key not in found[0]
+            assert [(type(one), value) for one, value in found[1].items() if value] == [
+                (type(key), 5)
+            ]
+            assert [type(one) for one in found[2] if one == key] == [type(name)]
+            assert list(map(len, found)) == [len(keys) - 1, len(keys), len(keys)]
 
 
 # -- what lies in layers -----------------------------------------------------------------------

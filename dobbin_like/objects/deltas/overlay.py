@@ -28,9 +28,6 @@ from dobbin_like.objects.values.value_kinds import (
 )
 from dobbin_like.objects.values.values import deep_copy, own_copy
 
-ALIKE: Final = (str, bytes)
-"""Types of which equal values are the same value; 1 and True are equal and not the same."""
-
 NONE_LEFT: Final = object()
 """What a :class:`FirstKey` finds when all keys were removed."""
 
@@ -227,8 +224,6 @@ def key_in(items: Any, key: Any) -> Any:
     A delta names that one: a program without the classes does not know which keys are equal.
     Cost: one look-up; the size, if ``__eq__`` of the key knows only its own class.
     """
-    if type(key) in ALIKE:
-        return key
     probe = _Probe(key)
     if probe in items and probe.found is not NONE_LEFT:
         return probe.found

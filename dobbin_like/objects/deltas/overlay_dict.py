@@ -14,7 +14,7 @@ from dobbin_like.objects.deltas.overlay import (
     key_in,
 )
 from dobbin_like.objects.values.comparison import StateComparison, same
-from dobbin_like.objects.values.value_kinds import PLAIN_TYPES, SHAREABLE
+from dobbin_like.objects.values.value_kinds import SHAREABLE
 
 _MISSING: Final = NONE_LEFT
 
@@ -50,7 +50,7 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         if key in self.removed or key not in self.base:
             self.added[key] = value
         else:
-            self.replaced[self._named(key)] = value
+            self.replaced[key_in(self.base, key)] = value
             self.own.pop(key, None)
 
     def __delitem__(self, key: Any) -> None:
@@ -60,12 +60,9 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
             raise KeyError(key)
         else:
             # This step decides: an interrupt after it leaves nothing half done.
-            self.removed[self._named(key)] = None
+            self.removed[key_in(self.base, key)] = None
             self.replaced.pop(key, None)
             self.own.pop(key, None)
-
-    def _named(self, key: Any) -> Any:
-        return key if type(key) in PLAIN_TYPES else key_in(self.base, key)
 
     def _keys(self, order: Any) -> Iterator[Any]:
         """Yield the keys in order; raise ``RuntimeError`` if the size changes meanwhile."""
