@@ -204,6 +204,20 @@ def test_what_was_changed_before_is_not_dropped(db):
     assert stored(db) == {"n": 1}
 
 
+def test_a_block_that_was_not_entered_is_not_left(db):
+    block = db.transaction()
+    with pytest.raises(BlockError, match=r"it was not entered$"):
+        block.__exit__(None, None, None)
+    with pytest.raises(BlockError, match=r"not entered by async with$"):
+        asyncio.run(block.__aexit__(None, None, None))
+    with block:
+        with pytest.raises(BlockError, match=r"not entered by async with$"):
+            asyncio.run(block.__aexit__(None, None, None))
+        checkout(db.root)
+        db.root["n"] = 9
+    assert stored(db) == {"n": 9}
+
+
 def test_a_block_is_for_one_with(db):
     block = db.transaction()
     with block, pytest.raises(BlockError, match="entered before"), block:

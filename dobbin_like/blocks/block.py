@@ -132,6 +132,7 @@ class Block(Generic[RootT]):
     _is_aborting: bool = False  # Its abort was begun, and perhaps interrupted.
     _point: Any = None  # The savepoint, if it is a part that may change something.
     _owner: Any = None  # The thread that has entered it, or the scope of its task.
+    _in_task: Any = None  # What async with has begun.
 
     def __init__(
         self,
@@ -277,7 +278,7 @@ class Block(Generic[RootT]):
     ) -> None:
         from dobbin_like.blocks import tasks
 
-        in_task = self._in_task
+        in_task = self._in_task or self._refuse("it was not entered by async with")
         if self._owner != (current_scope() or get_ident()):
             # What is left of an async generator is ended by the loop, in a task for that.
             if not tasks.ends_generator(error):
@@ -368,7 +369,12 @@ class Block(Generic[RootT]):
         self._data.let_go()  # Else the end of the transaction has done it.
 
     def _refuse_to_leave(self) -> NoReturn:
-        self._refuse("another thread or task has entered it")
+        why = (
+            "it was not entered"
+            if self._owner is None
+            else "another thread or task has entered it"
+        )
+        self._refuse(why)
 
     def _refuse(self, reason: str) -> NoReturn:
         raise BlockError(self._store.storage.path, reason)
