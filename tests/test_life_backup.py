@@ -606,7 +606,9 @@ def test_a_log_that_has_the_name_of_what_is_written_first_stays(
         log.release()
     there = part.read_bytes()
 
-    with pytest.raises(CopyError, match=r"backup\.log\.part, .* is a log; give another path"):
+    with pytest.raises(
+        CopyError, match=r"backup\.log\.part, .* is a log; move it, or give another path"
+    ):
         database.backup(target)
 
     assert part.read_bytes() == there

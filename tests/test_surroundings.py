@@ -450,7 +450,7 @@ def test_what_is_no_file_stays_where_a_new_file_would_be_written_at_first(
             partial(mirror.make, database.storage, str(target)),
         ]
         for write in writes:
-            with pytest.raises(CopyError, match=r"new\.log\.part, .* is no regular file; give"):
+            with pytest.raises(CopyError, match=r"new\.log\.part, .* is no regular file; move it"):
                 write()
     packed = lies_beside(copy, ".pack")
     refused = pytest.raises(PackError, match=r"copy\.log\.pack, .* is no regular file; move it")

@@ -86,7 +86,7 @@ def _new_file(path: str) -> Iterator[str]:
     part = f"{path}.part"
     if is_no_file(part):
         where = f"{part}, which it would be written to at first"
-        raise CopyError(path, f"{where}, is no regular file; give another path")
+        raise CopyError(path, f"{where}, is no regular file; move it, or give another path")
     # Not through a link: another user may have put one there, to a file of ours.
     file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:

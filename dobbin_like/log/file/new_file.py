@@ -172,7 +172,7 @@ class NewFile:
 
     def _refusal(self, what: str) -> Error:
         where = f"{self.path}, which it would be written to at first"
-        return CopyError(self._place, f"{where}, is {what}; give another path")
+        return CopyError(self._place, f"{where}, is {what}; move it, or give another path")
 
     def _drop(self) -> None:
         """Close the file; remove it if it has not come to its place."""
