@@ -461,6 +461,14 @@ def test_schemas_are_databases_of_their_own(server):
         log.close()
 
 
+def test_a_schema_has_a_name_that_the_server_does_not_cut(server):
+    # It cuts names with a notice alone: two that begin alike were one database.
+    PostgresLog(server.dsn(), schema=f"{'é' * 29}{next(serials):05}").close()
+    for name in "", "é" * 32:
+        with pytest.raises(ValueError, match=rf"has {2 * len(name)} bytes, .* of 1 to 63"):
+            PostgresLog(server.dsn(), schema=name)
+
+
 def test_a_log_that_is_only_read_is_not_made(server, schema):
     with pytest.raises(NotALogError, match=schema):
         PostgresLog(server.dsn(), schema=schema, read_only=True)

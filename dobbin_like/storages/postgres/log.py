@@ -46,6 +46,7 @@ _CROWDED: Final = 8
 """Commits that take their turn first, after one that another process has overtaken."""
 
 _LONG_SECONDS: Final = 3600.0
+_NAME_BYTES: Final = 63
 """How long to wait for the answer to a statement that looks through much."""
 
 _locks: weakref.WeakValueDictionary[str, MemoryLock] = weakref.WeakValueDictionary()
@@ -57,6 +58,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_locks_lock._at_fork_reinit)  # noqa: SLF001  as threading does
 
 
+def _check_schema(schema: str) -> None:
+    """Raise ValueError for a name that PostgreSQL would cut: others may have what it becomes."""
+    size = len(schema.encode())
+    if not 0 < size <= _NAME_BYTES:
+        text = f"schema={schema!r} has {size} bytes, expected a name of 1 to {_NAME_BYTES}"
+        raise ValueError(text)
+
+
 class PostgresLog(ReadablePostgres):
     """One instance over one log, which is the tables in one schema of a database.
 
@@ -65,7 +74,7 @@ class PostgresLog(ReadablePostgres):
     Args:
         dsn: As libpq takes it, a URI or ``host=... dbname=...``. With several hosts it needs
             ``target_session_attrs=read-write``.
-        schema: Of the tables.
+        schema: Of the tables, up to 63 bytes.
         create: Create both if they are not there.
         lock_timeout: Seconds to wait for others that commit; None: as long as it takes.
         read_only: Never write. The server may then be a standby.
@@ -82,6 +91,7 @@ class PostgresLog(ReadablePostgres):
         ServerUnavailableError: It can't be reached, or refuses.
         NotALogError: There are no tables, and none may be created.
         FormatVersionError: A newer release has made them.
+        ValueError: The name of *schema* is empty or too long.
         OSError: *cache* can't be opened.
         NotALogError: *cache* is another file, or in use for another log.
 
@@ -103,6 +113,7 @@ class PostgresLog(ReadablePostgres):
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
         check_texts(dsn=dsn, schema=schema)
+        _check_schema(schema)
         check_flags(read_only=read_only, create=create, prepare=prepare)
         check_lock_timeout(lock_timeout=lock_timeout)
         check_span(patience=patience, freshness=freshness)
