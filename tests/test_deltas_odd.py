@@ -477,6 +477,42 @@ def test_a_member_of_an_enum_is_removed_and_replaced_by_its_value(
             assert list(map(len, found)) == [len(keys) - 1, len(keys), len(keys)]
 
 
+def test_a_key_that_others_put_in_the_place_of_its_equal_is_removed_and_replaced(
+    tmp_path, again, database, elected
+):
+    keys = {str(number): 0 for number in range(LARGE)} | {"blue": 0}
+    root = elected(
+        PersistentList([PersistentDict(keys), PersistentDict(keys), PersistentSet(keys)])
+    )
+    gone, set_again, members = root
+
+    def theirs() -> None:
+        for each in gone, set_again:
+            checkout(each)
+            del each["blue"]
+            each[Color.BLUE] = 0
+        checkout(members)
+        members.remove("blue")
+        members.add(Color.BLUE)
+
+    for each in root:
+        checkout(each)
+    del gone["blue"]
+    set_again["blue"] = 5
+    members.remove("blue")
+    commit_elsewhere(theirs)
+    transaction.commit()
+    database.snapshot(tmp_path / "snapshot.log")
+
+    manager = transaction.TransactionManager()
+    with Database(tmp_path / "snapshot.log", transaction_manager=manager) as snapshot:
+        for found in root, again().root, snapshot.root:
+            assert "blue" not in found[0]
+            assert [(key, value) for key, value in found[1].items() if value] == [("blue", 5)]
+            assert "blue" not in found[2]
+            assert list(map(len, found)) == [LARGE, LARGE + 1, LARGE]
+
+
 # -- what lies in layers -----------------------------------------------------------------------
 
 

@@ -112,6 +112,8 @@ class Overlay:
     def rebase(self, items: Any) -> None:
         """Become the same difference from *items*, which fit."""
         self.renumber(items)
+        # Others may have put what equals a key in the place of it.
+        self.removed = {key_in(items, key): None for key in self.removed}
         # Own values that were not changed may be part of added items.
         before, self.base = self.base, items
         self._ends = None

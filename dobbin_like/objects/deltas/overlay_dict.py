@@ -146,6 +146,10 @@ class OverlayDict(Overlay, MutableMapping[Any, Any]):
         }
         return True
 
+    def rebase(self, items: Any) -> None:
+        super().rebase(items)
+        self.replaced = {key_in(items, key): value for key, value in self.replaced.items()}
+
     def _touches_the_same(self, items: Any, touched: Iterable[Any]) -> bool:
         changed = (*self.removed, *self.replaced, *self.added)
         return all(self._is_same(key, items) for key in (*changed, *touched))
