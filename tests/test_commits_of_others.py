@@ -9,7 +9,7 @@ import errno
 import io
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -303,3 +303,43 @@ def test_what_another_thread_has_not_published_yet_is_not_passed_over(
     first.result()
     own.manager.begin()
     assert own.found() == {"own": 1, "theirs": 2}
+
+
+def test_what_another_thread_is_about_to_publish_is_not_passed_over(
+    instances: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log does not tell of it any more, since it is applied; nor do the objects yet."""
+    own, others = instances
+    own.thread.submit(own.manager.begin).result()
+    assert own.thread.submit(own.found).result() == {"own": 0, "theirs": 0}
+    own.manager.begin()
+    own.put("own", own.database.root["own"]["n"] + 1)
+    others.commit("own", 1)
+
+    log, shared = own.database.storage, own.database._store.publisher.graph.shared
+    unseen, publish = TransactionLog.unseen, shared.publish_foreign
+    reached, go = threading.Event(), threading.Event()
+    begun: list[Future[object]] = []
+
+    def look(self: TransactionLog) -> Any:
+        if self is log and not begun:
+            begun.append(own.thread.submit(own.manager.begin))
+            assert reached.wait(10)
+        return unseen.fget(self)  # type: ignore[attr-defined]
+
+    def slowly(*args: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            reached.set()
+            go.wait(0.2)  # The main thread waits for this, or goes on without it.
+        publish(*args)
+
+    monkeypatch.setattr(TransactionLog, "unseen", property(look))
+    monkeypatch.setattr(shared, "publish_foreign", slowly)
+    try:
+        with pytest.raises(ConflictError):
+            own.manager.commit()
+    finally:
+        go.set()
+    begun[0].result()
+    own.manager.abort()
+    assert own.found() == {"own": 1, "theirs": 0}

@@ -208,12 +208,17 @@ class DataManager:
         self._shared.counts.retries += self._conflicts.had_conflict
         self._conflicts.had_conflict = False
         self._state.snapshot = self.view.tid
-        if self._storage.behind or self._publisher.unpublished is not None:
+        if self._storage.behind:
             self._publisher.catch_up()
         if self._storage.unseen:
             self._conflicts.wait_for_unseen()
-        # As find_conflicts() does, without a call: mostly, nothing was committed since.
-        if self.view.tid != self._shared.tid or self.view.new_root is not None:
+        # As find_conflicts() does, without a call: mostly, nothing was committed since. After the
+        # storage: what another thread has applied, and not published yet, is not unseen any more.
+        if (
+            self._publisher.unpublished is not None
+            or self.view.tid != self._shared.tid
+            or self.view.new_root is not None
+        ):
             self._conflicts.find()
 
     def commit(self, transaction: Any) -> None:

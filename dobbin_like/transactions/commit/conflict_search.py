@@ -37,6 +37,8 @@ class ConflictSearch:
 
     def find(self) -> None:
         """Merge with what was committed since the snapshot; ConflictError: it can't be."""
+        if self._publisher.unpublished is not None:
+            self._publisher.catch_up()
         try:
             at = self._shared.tid  # Before: others may publish what they have appended.
             while torn := find_conflicts(self._graph, self._view):
