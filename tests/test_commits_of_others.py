@@ -21,6 +21,7 @@ from dobbin_like.exc import ConflictError, NotHeldError
 from dobbin_like.ids import Oid
 from dobbin_like.persistent import Persistent, PersistentDict, PersistentFile, checkout
 from dobbin_like.storage import TransactionLog
+from dobbin_like.transactions.data_manager import DataManager
 from tests.helpers.amount import step
 from tests.helpers.interrupts import Interrupt
 from tests.helpers.tracing import tracing
@@ -343,3 +344,41 @@ def test_what_another_thread_is_about_to_publish_is_not_passed_over(
     begun[0].result()
     own.manager.abort()
     assert own.found() == {"own": 1, "theirs": 0}
+
+
+def test_what_another_thread_publishes_meanwhile_is_not_stored_again(
+    instances: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pack has dropped it, and others have stored it again; the log does not tell of it then."""
+    own, others = instances
+    item = PersistentDict(n=0)
+    own.commit("own", item, "item")
+    others.manager.begin()
+    theirs = others.database.root["own"]["item"]
+    assert theirs["n"] == 0
+    own.commit("own", None, "item")
+    own.thread.submit(own.manager.begin).result()
+    assert own.thread.submit(own.found).result() == {"own": 0, "theirs": 0}
+    others.manager.begin()
+    own.database.pack()
+    own.thread.submit(own.manager.begin).result()
+    for each in (own, others):
+        each.manager.begin()
+    own.put("own", item, "item")
+    checkout(theirs)
+    theirs["n"] = 1
+    others.put("theirs", theirs, "item")
+    others.manager.commit()
+
+    log, vote = own.database.storage, DataManager.tpc_vote
+
+    def tpc_vote(self: DataManager, current: Any) -> None:
+        assert log.held
+        own.thread.submit(own.manager.begin).result()
+        vote(self, current)
+
+    monkeypatch.setattr(DataManager, "tpc_vote", tpc_vote)
+    with pytest.raises(ConflictError):
+        own.manager.commit()
+    own.manager.abort()
+    assert item["n"] == 1

@@ -247,7 +247,7 @@ class DataManager:
         if not changes.entries:
             self._store_nothing()
             return
-        if storage.unseen:
+        if changes.unseen:
             self._conflicts.refuse_stored_again(changes)
         classes = self._graph.classes
         changes.has_new_names = bool(classes.new or classes.new_shapes)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, BinaryIO, Final, cast
 from weakref import getweakrefs
 
-from dobbin_like.contract import PackedStorage, is_packed
+from dobbin_like.contract import PackedStorage, Transaction, is_packed
 from dobbin_like.exc import InvalidObjectReference
 from dobbin_like.ids import DELTA, ROOT_OID, Oid, Tid
 from dobbin_like.objects.codec.refused.culprit import culprit, rebuilt
@@ -73,6 +73,8 @@ class Changes:
             classes.discard()  # Left by a commit whose end was interrupted.
         if classes.forgotten != classes.names.forgotten:
             classes.look_up_again()
+        self.unseen: Sequence[Transaction] = graph.storage.unseen
+        """Of the storage, before anything is looked up in it: another thread may apply it then."""
         self._next_oid = 0  # 0: none was given out.
         self.packed: bool = graph.packed
         storage = graph.storage

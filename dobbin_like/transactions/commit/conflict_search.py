@@ -74,8 +74,7 @@ class ConflictSearch:
 
     def refuse_stored_again(self, changes: Changes) -> None:
         """Refuse to store what others store again at this moment, after a pack dropped it."""
-        storage = self._publisher.storage
-        error = stored_again(changes, storage.unseen, storage.tid)
+        error = stored_again(changes, self._view)
         if error is not None:
             self._note(error.class_name)
             raise error

@@ -12,7 +12,7 @@ from typing import Final
 
 from dobbin_like.contract import Transaction, is_distant
 from dobbin_like.exc import ConflictError, WriteConflictError
-from dobbin_like.ids import NO_TID, Tid
+from dobbin_like.ids import NO_TID
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.transactions.commit.lock import acquire
@@ -64,16 +64,16 @@ def see_with_lock(publisher: Publisher, logged: Transaction) -> None:
     publisher.catch_up()
 
 
-def stored_again(
-    changes: Changes, unseen: Sequence[Transaction], seen: Tid
-) -> WriteConflictError | None:
+def stored_again(changes: Changes, view: View) -> WriteConflictError | None:
     """Return the conflict about what *changes* and others store again, after a pack dropped it.
 
-    *seen* is the tid of what is visible: up to there it was waited for.
+    Others may be visible by now: they were not when it was decided what is stored again. What
+    *view* has checked out is none of that, and was waited for.
     """
     oids = {entry[0] for entry in changes.entries}
-    for logged in unseen:
-        if not (logged.failed or logged.tid <= seen or oids.isdisjoint(logged.oids)):
+    oids -= {working.ref.oid for working in view.working.values()}
+    for logged in changes.unseen:
+        if not (logged.failed or oids.isdisjoint(logged.oids)):
             oid = next(oid for oid in logged.oids if oid in oids)
             error = WriteConflictError(_OBJECT, oid, logged.tid, NO_TID, "another thread", "")
             return error.tell(partial(told_by, logged))
