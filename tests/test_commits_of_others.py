@@ -382,3 +382,38 @@ def test_what_another_thread_publishes_meanwhile_is_not_stored_again(
         own.manager.commit()
     own.manager.abort()
     assert item["n"] == 1
+
+
+def test_new_names_are_known_before_others_may_append(
+    instances: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they could give the same numbers."""
+    own, others = instances
+    own.manager.begin()
+    own.put("own", Plain(), "new")
+    others.commit("theirs", 1)
+    log, known = own.database.storage, []
+    release = log.release
+
+    def look() -> None:
+        known.append(log.names.class_number(Plain.__module__, Plain.__qualname__))
+        release()
+
+    monkeypatch.setattr(log, "release", look)
+    own.manager.commit()
+    assert known
+    assert None not in known
+    assert own.found() == {"own": 0, "theirs": 1}
+
+
+def test_news_for_the_holder_are_all_that_is_visible(instances: list[Instance]) -> None:
+    own, others = instances
+    others.commit("theirs", 1)
+    log = own.database.storage
+    log.acquire()
+    try:
+        log.fail(log.last_tid, "a reason")
+        failed = [each.failed for each in log.read_news()]
+        assert failed == ([False] if log._writing.sync else [False, True])
+    finally:
+        log.release()

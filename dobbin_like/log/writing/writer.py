@@ -167,10 +167,15 @@ class Writer:
         return [logged for logged in self.unseen if logged.end > visible]
 
     def known_news(self) -> list[LoggedTransaction]:
-        """Return what is visible of ``unseen``, and not applied: it need not be read again."""
-        appended, applied = self.appended, self._log.applied
+        """Return what is visible and not applied if all of it is known: it need not be read again.
+
+        Of ``appended``: some may be this holder's own. Nothing if something may be visible since.
+        """
+        file, appended, applied = self._file, self.appended, self._log.applied
+        if file is not self._log.file or file.words is None or file.words.seen() != appended.seen:
+            return []
         end, visible = applied.tail.end, appended.shown
-        news = [logged for logged in self.unseen if end < logged.end <= visible]
+        news = [logged for logged in appended.transactions if end < logged.end <= visible]
         if not news or news[0].sequence != applied.tail.sequence + 1:
             return []
         applied.look(appended.seen, visible)
