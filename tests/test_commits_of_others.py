@@ -204,6 +204,10 @@ def test_new_classes_and_objects_of_others_keep_their_numbers(instances: list[In
         assert len(oids) == 8
 
 
+def fails(*_args: Any) -> Any:
+    raise OSError(errno.EIO, "Input/output error")
+
+
 def test_a_begin_that_fails_leaves_a_snapshot(
     instances: list[Instance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,10 +216,6 @@ def test_a_begin_that_fails_leaves_a_snapshot(
     assert own.found() == {"own": 0, "theirs": 0}
     others.commit("theirs", 1)
     with monkeypatch.context() as patch:
-
-        def fails() -> Any:
-            raise OSError(errno.EIO, "Input/output error")
-
         patch.setattr(own.database.storage, "read_news", fails)
         with pytest.raises(OSError, match="Input/output"):
             own.manager.begin()
@@ -417,3 +417,20 @@ def test_news_for_the_holder_are_all_that_is_visible(instances: list[Instance]) 
         assert failed == ([False] if log._writing.sync else [False, True])
     finally:
         log.release()
+
+
+def test_what_could_not_be_published_hides_nothing_behind_it(
+    instances: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, others = instances
+    own.manager.begin()
+    assert own.found() == {"own": 0, "theirs": 0}
+    others.commit("theirs", 1)
+    with monkeypatch.context() as patch:
+        shared = own.database._store.publisher.graph.shared
+        patch.setattr(shared, "publish_foreign", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            own.manager.begin()
+    others.commit("theirs", 2)
+    own.manager.begin()
+    assert own.found() == {"own": 0, "theirs": 2}

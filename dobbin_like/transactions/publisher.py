@@ -106,7 +106,8 @@ class Publisher:
 
     def _publish_next(self) -> bool:
         """Publish what comes next, if anything does; return whether there may be more."""
-        if self.unpublished is None:
+        was_left = self.unpublished is not None  # Something may have come since it was read.
+        if not was_left:
             self.unpublished = self._read_news()
         found = self.unpublished is not None
         if found:
@@ -114,10 +115,10 @@ class Publisher:
                 finish_despite_interrupts(self._publish_news)
         packed = self._packed
         if packed is None:
-            return found and bool(self._rest)
+            return found and (was_left or bool(self._rest))
         self.graph.packed = packed.generation > 0
         self.keeps_past = packed.has_past
-        return found and (bool(self._rest) or packed.retired)
+        return found and (was_left or bool(self._rest) or packed.retired)
 
     def _forget_dropped(self, packed: PackedStorage) -> None:
         """Let what is not in the storage be read no more if its last version is not known.
