@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -434,3 +434,52 @@ def test_what_could_not_be_published_hides_nothing_behind_it(
     others.commit("theirs", 2)
     own.manager.begin()
     assert own.found() == {"own": 0, "theirs": 2}
+
+
+class Reader:
+    """Another resource of a transaction: calls a function when the databases have committed."""
+
+    def __init__(self, manager: Any, read: Callable[[], object]) -> None:
+        self.transaction_manager = manager
+        self._read = read
+
+    def sortKey(self) -> str:  # noqa: N802  the interface's name
+        return "~"
+
+    def tpc_finish(self, _transaction: Any) -> None:
+        self._read()
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("tpc_") and name not in ("commit", "abort"):
+            raise AttributeError(name)
+        return lambda _transaction: None
+
+
+def test_the_snapshot_of_a_commit_stays_when_another_thread_has_published_it(
+    instances: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, others = instances
+    own.thread.submit(own.manager.begin).result()
+    assert own.thread.submit(own.found).result() == {"own": 0, "theirs": 0}
+    own.manager.begin()
+    own.put("own", 1)
+    others.commit("theirs", 1)
+    found = []
+
+    def read() -> None:
+        found.append(own.found())
+        others.commit("theirs", 2)
+        own.thread.submit(own.manager.begin).result()
+        found.append(own.found())
+
+    own.manager.get().join(Reader(own.manager, read))
+    log = own.database.storage
+    confirm = log.confirm
+
+    def slowly(made: Any) -> None:
+        confirm(made)
+        own.thread.submit(own.manager.begin).result()
+
+    monkeypatch.setattr(log, "confirm", slowly)
+    own.manager.commit()
+    assert found == [{"own": 1, "theirs": 1}] * 2

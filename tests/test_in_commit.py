@@ -279,10 +279,10 @@ def test_news_of_others_that_can_not_be_read_do_not_let_a_commit_fail_that_is_de
     publisher = database._store.publisher
     real, tries = publisher.catch_up_to, itertools.count(1)
 
-    def fails(made: Any, unseen: Any) -> None:
+    def fails(*args: Any) -> None:
         if next(tries) <= failures:
             raise error
-        real(made, unseen)
+        real(*args)
 
     manager.begin()
     put([database], "main", 1)

@@ -136,8 +136,8 @@ class Publisher:
                     finish_despite_interrupts(partial(shared.publish_foreign, gone, shared.tid))
         self._before = None
 
-    def catch_up_to(self, made: Transaction, unseen: Sequence[Transaction] = ()) -> None:
-        """Apply and publish what is visible up to *made*, which this instance has committed.
+    def catch_up_to(self, made: Transaction, unseen: Sequence[Transaction], view: View) -> None:
+        """Apply and publish what is visible up to *made*, which *view* has committed.
 
         Args:
             unseen: What of it is known already, and then need not be read.
@@ -154,6 +154,8 @@ class Publisher:
                 with self.graph.shared.lock:
                     finish_despite_interrupts(self._publish_news)
                 return
+            # Not before: another thread that publishes it lets the view begin anew.
+            self.graph.shared.keep_nothing_for(view)
             if unseen and unseen[-1].sequence == made.sequence - 1:
                 applied = len(self.storage)
                 self._rest = [*(each for each in unseen if each.sequence > applied), made]

@@ -90,7 +90,7 @@ def views_stay() -> None:
 def own_commits_are_published_late() -> None:
     """A commit returns, and the other threads of its process do not see it at once."""
 
-    def forget(self: Publisher, made: Any, unseen: Any) -> None:
+    def forget(self: Publisher, made: Any, *_args: Any) -> None:
         self.give_up(made.tid)  # It comes as news of others.
 
     Publisher.catch_up_to = forget  # type: ignore[method-assign]

@@ -132,9 +132,7 @@ class CommitState:
             # A thread that waits for what was taken early needs what this one has written.
             if self.early:
                 storage.release()
-        if unseen:
-            publisher.graph.shared.keep_nothing_for(self._view)
-        publisher.if_open(publisher.catch_up_to, made, unseen)
+        publisher.if_open(publisher.catch_up_to, made, unseen, self._view)
         self.phase = PUBLISHED
         if publisher.graph.shared.has_older:
             publisher.old_snapshots.look()
