@@ -483,3 +483,28 @@ def test_the_snapshot_of_a_commit_stays_when_another_thread_has_published_it(
     monkeypatch.setattr(log, "confirm", slowly)
     own.manager.commit()
     assert found == [{"own": 1, "theirs": 1}] * 2
+
+
+def test_a_begin_that_is_interrupted_anywhere_leaves_a_snapshot(
+    instances: list[Instance],
+) -> None:
+    own, others = instances
+    own.thread.submit(own.manager.begin).result()
+    assert own.thread.submit(own.found).result() == {"own": 0, "theirs": 0}
+    for number in range(1, 1000):
+        own.manager.begin()
+        assert own.found()["theirs"] == 2 * number - 2
+        others.commit("theirs", 2 * number - 1)
+        try:
+            with tracing(Interrupt(number, "dobbin_like.transactions.")):
+                own.manager.begin()
+            hit = False
+        except KeyboardInterrupt:
+            hit = True
+        found = own.found()
+        others.commit("theirs", 2 * number)
+        own.thread.submit(own.manager.begin).result()
+        assert own.found() == found, number
+        if not hit:
+            break
+    assert not hit
