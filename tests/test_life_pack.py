@@ -717,6 +717,36 @@ def test_an_object_that_was_dropped_by_the_second_of_two_packs_is_not_stored_as_
     assert again().root.others == []
 
 
+def test_a_transaction_is_aborted_that_refers_to_what_was_dropped_by_the_second_of_two_packs(
+    database, root, held, again, caplog
+):
+    """An older snapshot has it, so that each thread has to ask what it sees of it."""
+    steps = Steps()
+
+    @steps.thread
+    def older():
+        with steps[0]:
+            transaction.begin()
+            assert database.root.others[0].n == 1
+        with steps[2]:
+            assert held.n == 1
+
+    with steps[1]:
+        other = Missing(again)
+        other.drop()
+        other.put(2, other.node)
+        other.drop()
+        transaction.begin()
+        checkout(root)
+        root.n, root.value = 5, held
+        with pytest.raises(ObjectNotFound):
+            transaction.commit()
+        transaction.abort()
+        assert caplog.messages == []
+        assert (root.n, database._store.pending()) == (0, 0)
+    steps.join()
+
+
 def test_an_older_snapshot_has_what_was_dropped_by_the_second_of_two_packs(
     database, root, held, again
 ):

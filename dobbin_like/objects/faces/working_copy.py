@@ -188,7 +188,7 @@ class WorkingCopy(dict[str, Any]):
                 continue
             if type(value) in PLAIN_TYPES:
                 same = type(value) is type(before) and value == before
-            elif isinstance(value, Overlay):
+            elif issubclass(type(value), Overlay):
                 same = not value.is_changed()
             else:
                 aliases = aliases or StateComparison()
@@ -275,7 +275,7 @@ class WorkingCopy(dict[str, Any]):
         base, aliases = self.base, StateComparison()
         names = [name for name in base if name not in state]
         for name, value in state.items():
-            if value is PENDING or isinstance(value, Overlay):
+            if value is PENDING or issubclass(type(value), Overlay):
                 continue
             if name not in base or not aliases.same(base[name], value):
                 names.append(name)
@@ -343,7 +343,7 @@ def containers_of(working: WorkingCopy) -> Iterator[Written]:
     others: dict[int, Any] = {}
     for value, before in todo:
         kind = KINDS[type(value)]
-        if isinstance(value, Overlay):
+        if issubclass(type(value), Overlay):  # Not isinstance(): it would read an object's state.
             todo += [(own, value.base[key]) for key, own in value.own.items()]
         elif kind == OTHER:
             others[id(value)] = value

@@ -30,7 +30,7 @@ def spool_slow_files(working: Iterable[WorkingCopy], roots: list[Any], beside: s
         if id(value) not in seen:
             seen.add(id(value))
             todo.extend(_inside(value))
-            if isinstance(value, PersistentFile):
+            if issubclass(type(value), PersistentFile):  # isinstance() would read a state.
                 value._p_spool(directory)
 
 
