@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,7 @@ from dobbin_like.exc import ConflictError, NotHeldError
 from dobbin_like.ids import Oid
 from dobbin_like.persistent import Persistent, PersistentDict, PersistentFile, checkout
 from dobbin_like.storage import TransactionLog
+from dobbin_like.transactions.commit import conflict_search
 from dobbin_like.transactions.data_manager import DataManager
 from tests.helpers.amount import step
 from tests.helpers.interrupts import Interrupt
@@ -344,6 +346,46 @@ def test_what_another_thread_is_about_to_publish_is_not_passed_over(
     begun[0].result()
     own.manager.abort()
     assert own.found() == {"own": 1, "theirs": 0}
+
+
+@pytest.mark.parametrize("instances", [True], indirect=True, ids=["synced"])
+def test_what_another_thread_applies_meanwhile_is_not_waited_for(
+    instances: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not visible, and may be in conflict; then it is no more of what is unseen."""
+    own, others = instances
+    own.thread.submit(own.manager.begin).result()
+    assert own.thread.submit(own.found).result() == {"own": 0, "theirs": 0}
+    own.manager.begin()
+    own.put("own", 1)
+
+    theirs, reached, go = others.database.storage, threading.Event(), threading.Event()
+    confirm, may_conflict = theirs.confirm, conflict_search.may_conflict
+
+    def slowly(made: Any) -> None:
+        reached.set()
+        assert go.wait(10)
+        confirm(made)
+
+    calls = itertools.count(1)
+
+    def look(*args: Any) -> bool:
+        found = may_conflict(*args)
+        if next(calls) == 2:
+            go.set()
+            committed.result()
+            own.thread.submit(own.manager.begin).result()
+        return found
+
+    monkeypatch.setattr(theirs, "confirm", slowly)
+    monkeypatch.setattr(conflict_search, "may_conflict", look)
+    committed = others.thread.submit(others.commit, "own", 2)
+    assert reached.wait(10)
+    with pytest.raises(ConflictError):
+        own.manager.commit()
+    own.manager.abort()
+    assert next(calls) == 3
+    assert own.found() == {"own": 2, "theirs": 0}
 
 
 def test_what_another_thread_publishes_meanwhile_is_not_stored_again(

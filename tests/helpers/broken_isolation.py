@@ -38,7 +38,7 @@ def conflicts_are_ignored() -> None:
 
 def unseen_conflicts_are_ignored() -> None:
     """What was appended before the own transaction, and not applied, counts as not there."""
-    ConflictSearch._may_conflict = lambda *_args: False  # type: ignore[method-assign]
+    ConflictSearch._last_in_conflict = lambda *_args: None  # type: ignore[method-assign]
     ConflictSearch.refuse_stored_again = lambda *_args: None  # type: ignore[method-assign]
     Writer._are_changed = lambda *_args: False  # type: ignore[method-assign]
 

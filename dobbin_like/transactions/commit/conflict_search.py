@@ -5,6 +5,7 @@ It is merged with what the thread has changed, or the commit fails.
 
 from __future__ import annotations
 
+from dobbin_like.contract import Transaction
 from dobbin_like.exc import ConflictError
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
@@ -56,21 +57,28 @@ class ConflictSearch:
 
     def wait_for_unseen(self) -> None:
         """Catch up if that may have a conflict; wait for what is not visible yet, and may have."""
-        storage = self._publisher.storage
-        if not self._may_conflict():
+        if self._last_in_conflict() is None:
             return
         self._publisher.catch_up()
-        if not self._may_conflict():
+        last = self._last_in_conflict()
+        if last is None:
             return
-        see(self._publisher, storage.unseen[-1])
+        see(self._publisher, last)
         self.find()
-        if self._may_conflict():
+        last = self._last_in_conflict()
+        if last is not None:
             # Others were first again: now they have to wait.
-            see_with_lock(self._publisher, storage.unseen[-1])
+            see_with_lock(self._publisher, last)
 
-    def _may_conflict(self) -> bool:
+    def _last_in_conflict(self) -> Transaction | None:
+        """Return the last unseen transaction if any may be in conflict.
+
+        They are read once: what another thread applies meanwhile is unseen no more.
+        """
         unseen, view = self._publisher.storage.unseen, self._view
-        return bool(unseen) and (view.new_root is not None or may_conflict(unseen, view))
+        if unseen and (view.new_root is not None or may_conflict(unseen, view)):
+            return unseen[-1]
+        return None
 
     def refuse_stored_again(self, changes: Changes) -> None:
         """Refuse to store what others store again at this moment, after a pack dropped it."""
