@@ -668,6 +668,27 @@ def forks():
             hook()
 
 
+def test_a_fork_gives_back_no_lock_that_another_thread_has_taken_meanwhile(database):
+    """Two hooks give back what it took: the second one took it from who had it by then."""
+    lock = store_of(database).publisher.lock
+    steps = Steps()
+
+    @steps.thread
+    def publishes():
+        with steps[1]:
+            lock.acquire()
+        with steps[3]:
+            lock.release()
+
+    with steps[0]:
+        fork._before_fork()
+        fork._give_back()
+    with steps[2]:
+        fork._after_fork_in_parent()
+        assert not lock.acquire(blocking=False)
+    steps.join()
+
+
 def raises():
     raise KeyboardInterrupt
 
