@@ -139,38 +139,40 @@ class ThreadView:
         try:
             view.between = False
             view.lapsed = None
-            self._begin()
+            # As Publisher.has_news() does, and in its order.
+            news = self._storage.has_news() or publisher.unpublished is not None
+            if news:
+                self._catch_up()
+            if publisher.keeps_past:
+                publisher.drop_generations()
+            is_newest = view.active and view.tid == shared.tid and not (view.working or view.kept)
+            if not (is_newest or (self.committing and self.is_deciding())):
+                with shared.lock:
+                    shared.begin_under_lock(view)
+                    view.lapsed = None  # Another thread may have let it lapse since it was not.
+                if news:
+                    publisher.old_snapshots.look()
         except ClosedError:  # by its owner: the next use of the database raises it
             return
         except BaseException:
-            # The program may go on in this transaction, which needs one snapshot for all of it.
-            if not (publisher.closed or view.working or self.committing):
-                shared.begin_view(view)
+            self._begin_after_all()
             raise
         # Not at the end of another one, nor when the thread has just come to use the database: a
         # warning may be raised as an error.
         if shared.left and transaction is not None and self.life is not None:
             self._tell_left()
 
-    def _begin(self) -> None:
-        publisher, view, shared = self._publisher, self.view, self._shared
-        # As Publisher.has_news() does, and in its order.
-        news = self._storage.has_news() or publisher.unpublished is not None
-        if news:
-            # Else it is a signal handler, in the middle of a commit.
-            if not (view.working or self.committing):
-                shared.end_view(view)  # Nothing has to be kept for it.
-            publisher.catch_up()
-        if publisher.keeps_past:
-            publisher.drop_generations()
-        if view.active and view.tid == shared.tid and not (view.working or view.kept):
-            pass  # Nothing happened since: the snapshot is the newest.
-        elif not (self.committing and self.is_deciding()):
-            with shared.lock:
-                shared.begin_under_lock(view)
-                view.lapsed = None  # Another thread may have let it lapse since it was not.
-            if news:
-                publisher.old_snapshots.look()
+    def _catch_up(self) -> None:
+        """Publish what is new, and keep nothing for the snapshot that ends by that."""
+        # Else it is a signal handler, in the middle of a commit.
+        if not (self.view.working or self.committing):
+            self._shared.end_view(self.view)
+        self._publisher.catch_up()
+
+    def _begin_after_all(self) -> None:
+        """Begin a snapshot: the program may go on in this transaction, and needs one for all."""
+        if not (self._publisher.closed or self.view.working or self.committing):
+            self._shared.begin_view(self.view)
 
     def _tell_left(self) -> None:
         shared, now = self._shared, time.monotonic()
