@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from dobbin_like.log import TransactionLog
 from dobbin_like.log.file import lock as commit_lock
 from dobbin_like.log.format.header import WAITING
 from dobbin_like.log.writing import writable
+from tests.helpers.interrupts import handled_at_step
 from tests.helpers.processes import forked, in_child, outlive_parent, python_path, run, start
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.tracing import tracing
@@ -741,6 +744,37 @@ def test_a_timeout_of_the_program_while_the_lock_is_waited_for_is_no_error_of_it
             in_thread(other.acquire)
         monkeypatch.undo()
         log.release()
+
+
+@pytest.mark.parametrize("step", ["release", "fail", "append"])
+@pytest.mark.parametrize("sync", [False, True], ids=["loose", "synced"])
+def test_what_a_signal_handler_raises_under_the_lock_is_no_error_of_the_disk(
+    tmp_path: Path, step: str, *, sync: bool
+) -> None:
+    """TimeoutError is an OSError: what writes a record, or saves, logged it, and went on."""
+
+    def interrupt() -> None:
+        raise TimeoutError
+
+    for number in itertools.count():
+        with TransactionLog(tmp_path / f"{number}.log", sync=sync) as log:
+            commit(log, 0, b"first")
+            log.acquire()
+            log._writing.writer.save_after_entries = 0
+            steps = {
+                "release": log.release,
+                "fail": partial(log.fail, Tid(2), "why"),
+                "append": partial(log.append, Tid(2), [(Oid(0), 1, b"second")]),
+            }
+            try:
+                came = handled_at_step(number, steps[step], interrupt)
+                assert not came, number
+            except TimeoutError:
+                came = True
+            log.release()
+            commit(log, 0, b"goes on")
+        if not came:
+            break
 
 
 def test_who_lets_others_go_first_waits_for_them_no_longer_than_for_the_lock(path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from dobbin_like.exc import CopyError, IntegrityError, LogMovedError
+from dobbin_like.log.file.disk import DiskError
 from dobbin_like.log.file.lock import CommitLock
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import NewFile
@@ -98,7 +99,7 @@ class ReplacedLog:
         words = self._file.words
         if words is not None:
             # If that fails, they are in doubt.
-            with contextlib.suppress(IntegrityError, OSError, SyncFailedError):
+            with contextlib.suppress(IntegrityError, DiskError, SyncFailedError):
                 end, failures = words.get(APPENDED), words.get(FAILURES)
                 SyncQueue().make_durable(self._file, end, failures)
 

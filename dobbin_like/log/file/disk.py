@@ -1,8 +1,8 @@
 """The system calls that write, read and sync, with errors that name the file.
 
-Every OSError from here carries the path; what was asked for is done, or the caller gets
-the error. But one that a signal handler raises between two calls, as TimeoutError, is none of the
-system: it has no number, is handed on as it is, and nothing has failed. Knows no format.
+What was asked for is done, or the caller gets the error: a DiskError. Another OSError is that of a
+signal handler, as a TimeoutError: it is handed on as it is, and nothing has failed. Knows no
+format.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ _LAST_STANDARD: Final = 2
 _datasync: Final = getattr(os, "fdatasync", os.fsync)
 
 
+class DiskError(OSError):
+    """What a system call on the log has failed with; any other OSError is an interrupt."""
+
+
 def open_file(path: str, flags: int, mode: int = 0o600) -> int:
     """Return a descriptor of a file, which is none of 0, 1 and 2. Raises OSError.
 
@@ -39,20 +43,15 @@ def open_file(path: str, flags: int, mode: int = 0o600) -> int:
         os.close(fd)
 
 
-def is_of_system(error: BaseException) -> bool:
-    """Tell whether an error may be of a system call; else a signal handler has raised it."""
-    return not isinstance(error, OSError) or error.errno is not None
-
-
 @contextlib.contextmanager
 def named(path: str) -> Iterator[None]:
-    """Give an OSError of a call on a descriptor the path of the file."""
+    """Make a DiskError, with the path of the file, of what system calls fail with."""
     try:
         yield
     except OSError as error:
-        if error.filename is not None or error.errno is None:
+        if error.errno is None or (isinstance(error, DiskError) and error.filename):
             raise
-        raise OSError(error.errno, error.strerror, path) from error
+        raise DiskError(error.errno, error.strerror, path) from error
 
 
 def read_ahead(fd: int, path: str, offset: int, size: int, ahead: int) -> bytes:
@@ -101,7 +100,7 @@ def _read(fd: int, path: str, offset: int, size: int) -> bytes:
         if error.errno is None:
             raise
         if error.errno != errno.EIO:
-            raise OSError(error.errno, error.strerror, path) from error
+            raise DiskError(error.errno, error.strerror, path) from error
         found = "bytes that the disk does not give"
         raise IntegrityError(path, offset, found, f"{size} bytes") from error
 
@@ -133,7 +132,7 @@ def write(fd: int, path: str, data: bytes, offset: int) -> None:
     except OSError as error:
         if error.errno is None:
             raise
-        raise OSError(error.errno, error.strerror, path) from error
+        raise DiskError(error.errno, error.strerror, path) from error
 
 
 def sync(fd: int, path: str) -> None:
@@ -143,9 +142,9 @@ def sync(fd: int, path: str) -> None:
     except OSError as error:
         if error.errno is None:
             raise
-        raise OSError(error.errno, error.strerror, path) from error
+        raise DiskError(error.errno, error.strerror, path) from error
     except ValueError as error:  # Below 0: a signal handler has closed the file.
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF), path) from error
+        raise DiskError(errno.EBADF, os.strerror(errno.EBADF), path) from error
 
 
 def cut(fd: int, path: str, size: int) -> None:

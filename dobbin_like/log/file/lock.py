@@ -22,7 +22,7 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from dobbin_like.exc import ClosedError, LatePatchError, LockTimeout, SelfWaitError
-from dobbin_like.log.file.disk import is_of_system
+from dobbin_like.log.file.disk import DiskError
 from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.warn_after import Waits
@@ -341,10 +341,16 @@ class CommitLock:
         except BlockingIOError:
             return False
         except (OSError, ValueError) as error:
-            if not is_of_system(error):
-                raise
-            raise self._unusable(error) from error
+            self._refuse_for(error)
         return True
+
+    def _refuse_for(self, error: OSError | ValueError) -> NoReturn:
+        if isinstance(error, OSError) and error.errno is None:
+            raise error
+        if self._closed:  # By a signal handler, a moment ago.
+            self._refuse()
+        text = f"the commit lock can't be used: {error}"
+        raise DiskError(errno.ENOLCK, text, self._path) from error
 
     def _try_again(self) -> bool:
         """Return whether the lock was got before long, without a wait that others are told of."""
@@ -364,9 +370,7 @@ class CommitLock:
             try:
                 _flock(self._fd, _WAIT)
             except (OSError, ValueError) as error:
-                if not is_of_system(error):
-                    raise
-                raise self._unusable(error) from error
+                self._refuse_for(error)
             return
         pause = _FIRST_PAUSE_SECONDS
         while not self._try():
@@ -375,12 +379,6 @@ class CommitLock:
                 raise LockTimeout(self._path, timeout)
             time.sleep(min(pause, left))
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-
-    def _unusable(self, error: OSError | ValueError) -> OSError:
-        if self._closed:  # By a signal handler, a moment ago.
-            self._refuse()
-        text = f"the commit lock can't be used: {error}"
-        return OSError(errno.ENOLCK, text, self._path)
 
     def _warn(self, thread: str, seconds: float) -> None:
         _logger.warning(

@@ -146,7 +146,7 @@ class LogFile:
                 # To nothing first: a reader never sees a page that is written half over zeros.
                 disk.cut(self.fd, self.path, 0)
                 disk.write(self.fd, self.path, page, 0)
-            except OSError:
+            except disk.DiskError:
                 disk.cut(self.fd, self.path, 0)
                 raise
             self._sync_page(words)
@@ -160,9 +160,7 @@ class LogFile:
         try:
             # Before the file grows: zeros up to a page were never begun, more are no log.
             disk.sync(self.fd, self.path)
-        except OSError as error:
-            if not disk.is_of_system(error):
-                raise
+        except disk.DiskError:
             # Others may use the page by now: it stays, and is to be repaired.
             words.put(header.FAILURES, (words.find(header.FAILURES) or 0) | 1)
             raise
@@ -186,6 +184,10 @@ class LogFile:
             device, inode, size = self.status()
         except FileNotFoundError:
             raise LogMovedError(self.path, "the file is gone") from None
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise disk.DiskError(error.errno, error.strerror, self.path) from error
         self._check_key((device, inode))
         return size
 
@@ -245,15 +247,16 @@ class LogFile:
         """
         if self._is_marked():
             return False
-        try:
-            fd = os.open(self.path, os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            status = os.fstat(fd)
-            start = os.pread(fd, header.PAGE_SIZE, 0)
-        finally:
-            os.close(fd)
+        with disk.named(self.path):
+            try:
+                fd = os.open(self.path, os.O_RDONLY)
+            except FileNotFoundError:
+                return False
+            try:
+                status = os.fstat(fd)
+                start = os.pread(fd, header.PAGE_SIZE, 0)
+            finally:
+                os.close(fd)
         if (status.st_dev, status.st_ino) == self.key:
             return False
         try:

@@ -16,6 +16,8 @@ import os
 import struct
 from typing import Final
 
+from dobbin_like.log.file.disk import DiskError
+
 _FIRST: Final = 1 << 62
 SYNC: Final = _FIRST
 """Who waits for the disk, and tells all that what was appended is durable."""
@@ -56,13 +58,11 @@ def lock(fd: int, which: int, *, shared: bool = False, wait: bool = True) -> boo
     """
     command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
     try:
-        fcntl.fcntl(fd, command, _request(SHARED if shared else EXCLUSIVE, which))
-    except OSError as error:
+        _call(fd, command, SHARED if shared else EXCLUSIVE, which)
+    except DiskError as error:
         if not wait and error.errno in {errno.EAGAIN, errno.EACCES}:
             return False
         raise
-    except ValueError as error:  # Below 0: a signal handler has closed the file.
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from error
     return True
 
 
@@ -70,7 +70,7 @@ def unlock(fd: int, which: int) -> None:
     """Give a lock back. Nothing happens if it is not held; nor if the file was closed, below 0."""
     if fd < 0:
         return
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(fcntl.F_UNLCK, which))
+    _call(fd, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, which)
 
 
 def holder(fd: int, which: int) -> int | None:
@@ -78,6 +78,17 @@ def holder(fd: int, which: int) -> int | None:
 
     A descriptor for reading will do.
     """
-    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _request(EXCLUSIVE, which))
+    answer = _call(fd, fcntl.F_OFD_GETLK, EXCLUSIVE, which)
     kind: int = _REQUEST.unpack_from(answer)[0]
     return None if kind == fcntl.F_UNLCK else kind
+
+
+def _call(fd: int, command: int, kind: int, which: int) -> bytes:
+    try:
+        return fcntl.fcntl(fd, command, _request(kind, which))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise DiskError(error.errno, error.strerror) from error
+    except ValueError as error:  # Below 0: a signal handler has closed the file.
+        raise DiskError(errno.EBADF, os.strerror(errno.EBADF)) from error

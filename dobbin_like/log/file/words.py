@@ -11,7 +11,7 @@ import os
 from typing import Final
 
 from dobbin_like.exc import IntegrityError
-from dobbin_like.log.file.disk import write
+from dobbin_like.log.file.disk import DiskError, write
 from dobbin_like.log.format.header import (
     DURABLE,
     LOOSE,
@@ -58,8 +58,8 @@ class Words:
                 raise
             raise self._named(error) from error
 
-    def _named(self, error: OSError) -> OSError:
-        return OSError(error.errno, error.strerror, self._path)
+    def _named(self, error: OSError) -> DiskError:
+        return DiskError(error.errno, error.strerror, self._path)
 
     def find(self, index: int) -> int | None:
         """Return the value of a word, None if it is not believed, whenever it is read."""

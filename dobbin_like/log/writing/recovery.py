@@ -75,9 +75,7 @@ def recover(log: ReadableLog) -> None:
         disk.cut(file.fd, file.path, end)
     try:
         disk.sync(file.fd, file.path)
-    except OSError as error:
-        if not disk.is_of_system(error):
-            raise
+    except disk.DiskError:
         # Somebody may be waiting to sync what is lost now, and would not be told.
         words.put(FAILURES, (said.failures or 0) | 1)
         raise

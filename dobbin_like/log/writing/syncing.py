@@ -101,7 +101,7 @@ class SyncQueue:
             if not self._closed:
                 try:
                     return self._make_durable(file, end, failures)
-                except (OSError, IntegrityError, SyncFailedError):
+                except (disk.DiskError, IntegrityError, SyncFailedError):
                     # A signal handler has closed the file meanwhile, and has synced it before.
                     if not self._is_closed_well:
                         raise
@@ -118,9 +118,7 @@ class SyncQueue:
             for promise in list(promises):
                 try:
                     self._make_durable(*promise)
-                except (OSError, IntegrityError, SyncFailedError) as error:
-                    if not disk.is_of_system(error):
-                        raise
+                except (disk.DiskError, IntegrityError, SyncFailedError) as error:
                     closed = error
             self._closed = closed
 
@@ -197,9 +195,8 @@ def _sync(file: LogFile, words: Words, known: _Known, end: int) -> Seen | None:
         words.put(SYNCING, target)
     try:
         disk.sync(file.fd, file.path)
-    except OSError as error:
-        if disk.is_of_system(error):
-            words.put(FAILURES, failures | 1)
+    except disk.DiskError:
+        words.put(FAILURES, failures | 1)
         raise
     return _seen(known, words.put(DURABLE, target), target) if target > durable else None
 

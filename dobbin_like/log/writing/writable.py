@@ -27,7 +27,7 @@ from dobbin_like.exc import (
     ReadOnlyStorageError,
 )
 from dobbin_like.log.file import range_lock
-from dobbin_like.log.file.disk import is_of_system
+from dobbin_like.log.file.disk import DiskError
 from dobbin_like.log.file.lock import CommitLock
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.reading.log_index import Applied
@@ -197,9 +197,7 @@ class WritableLog:
         if promise is not None:
             try:
                 seen = self.queue.make_durable(*promise)
-            except (OSError, IntegrityError, SyncFailedError) as error:
-                if not is_of_system(error):
-                    raise
+            except (DiskError, IntegrityError, SyncFailedError) as error:
                 # It stays promised: whoever asks again is told the same.
                 raise InDoubtError(self.log.path, transaction.tid, str(error)) from error
             promises.pop(key, None)
@@ -220,9 +218,9 @@ class WritableLog:
             self.queue.make_durable(self.log.file, end, self.writer.appended.failures)
         except SyncFailedError:
             pass  # Whoever takes the lock next finds out what has become of it.
-        except OSError as error:
+        except DiskError:
             # Else nobody would repair anything, and it would fail for ever.
-            if not (is_of_system(error) and has_failed(self.log.file)):
+            if not has_failed(self.log.file):
                 raise
 
     def wait_for_syncs(self, end: int) -> None:
@@ -346,12 +344,7 @@ class WritableLog:
             # Another thread has followed while this one waited for the lock of the old file.
             self.lock.rebind(self.writer.forget)
             raise LogPackedError(log.path, "the log was packed")
-        try:
-            device, inode, size = file.status()
-        except OSError:
-            device = inode = size = -1
-        if (device, inode) != file.key:
-            size = self._size_at_path(file)  # Raises what there is to raise.
+        size = self._size_at_path(file)
         if not file.joined:
             if file.words is not None or not self._create():
                 return False
@@ -413,7 +406,7 @@ class WritableLog:
             return
         try:
             self._for_a_moment(self.writer.save)
-        except (OSError, Error) as error:
+        except (DiskError, Error) as error:
             _logger.info("%s: positions are not saved: %s", self.log.path, error)
 
     def _leave(self) -> None:
@@ -429,7 +422,7 @@ class WritableLog:
             with alone(file) as nobody_else:
                 if nobody_else:
                     self._for_a_moment(self._tidy)
-        except (OSError, Error, SyncFailedError) as error:
+        except (DiskError, Error, SyncFailedError) as error:
             _logger.info("%s: not put in order: %s", self.log.path, error)
 
     def _tidy(self) -> None:

@@ -190,9 +190,9 @@ class Writer:
 
         Nothing is there unless a holder has died, or this one was interrupted.
         """
-        file, appended = self._file, self.appended
+        appended = self.appended
         end = appended.place.end
-        if self._size > end and any(os.pread(file.fd, record.MARK_SIZE, end)):
+        if self._size > end and self._log.rest(end, end + record.MARK_SIZE):
             for frame in whole_frames(self._log.buffer, appended.place, self._size):
                 appended.know([] if frame.logged is None else [frame.logged], frame.tail)
             self._cut()
@@ -203,7 +203,7 @@ class Writer:
     def stop(self) -> None:
         """End: keep what is whole, drop the rest; now and then, save the positions.
 
-        Does not raise OSError.
+        Raises no DiskError, nor another error of its own.
         """
         try:
             if self._writing:
@@ -214,7 +214,7 @@ class Writer:
             if applied.unsaved > max(self.save_after_entries, applied.positions.next_oid):
                 # Opening would have to read many entries one by one.
                 self.save()
-        except (OSError, Error) as error:
+        except (disk.DiskError, Error) as error:
             _logger.warning("%s: not put in order: %s", self._file.path, error)
         self._prepared = None
 
@@ -268,7 +268,7 @@ class Writer:
             sync_all(self._file)
             self.counts.syncs += 1
         except SyncFailedError as error:
-            raise OSError(errno.EIO, str(error), self._file.path) from error
+            raise disk.DiskError(errno.EIO, str(error), self._file.path) from error
 
     def decide(self) -> LoggedTransaction:
         """Append the prepared transaction."""
@@ -281,7 +281,9 @@ class Writer:
 
     def settle(self) -> None:
         """Bring an append to its end that was interrupted: carried out, or not at all."""
-        self._size = os.fstat(self._file.fd).st_size
+        file = self._file
+        with disk.named(file.path):
+            self._size = os.fstat(file.fd).st_size
         self._adopt()
 
     def settled(self, tid: Tid) -> LoggedTransaction | None:
@@ -314,7 +316,7 @@ class Writer:
             entries = [(oid, 0, b"") for oid in oids]
             data, logged = encoded(place, tid, entries, None, meta)
             self._put(data, logged)
-        except (OSError, Error, ValueError) as error:
+        except (disk.DiskError, Error, ValueError) as error:
             _logger.warning("%s: a failed transaction is not recorded: %s", self._file.path, error)
 
     def save(self) -> None:
@@ -372,16 +374,13 @@ class Writer:
             self.promises[logged.tid, logged.checksum] = promise
         try:
             self._write(data)
-        except OSError as error:
-            if disk.is_of_system(error):  # Else it may be there: settled() finds out.
-                self.promises.pop((logged.tid, logged.checksum), None)
+        except disk.DiskError:  # After an interrupt, it may be there: settled() finds out.
+            self.promises.pop((logged.tid, logged.checksum), None)
             raise
         try:
             appended.know((logged,), logged.tail)
             self._tell_end()
-        except OSError as error:
-            if not disk.is_of_system(error):
-                raise
+        except disk.DiskError as error:
             raise InDoubtError(self._file.path, logged.tid, str(error)) from error
         if not waits:
             self.due = logged.sequence
@@ -396,13 +395,13 @@ class Writer:
         end = start + len(data)
         if self._sync and end + record.MARK_SIZE > self._size and len(data) < _MOST_ZEROS:
             # Without them, it takes longer; a full disk tells the frame itself.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(disk.DiskError):
                 self._write_zeros(max(self._zeros, end + record.MARK_SIZE - self._size))
             self._zeros = min(2 * self._zeros, _MOST_ZEROS)
         self._writing = True
         try:
             disk.write(file.fd, file.path, data, start)
-        except OSError:
+        except disk.DiskError:
             self._cut()
             raise
         self._size = max(self._size, end)
@@ -438,6 +437,6 @@ class Writer:
         file, end = self._file, self.appended.place.end
         try:
             disk.cut(file.fd, file.path, end)
-        except OSError as error:
+        except disk.DiskError as error:
             _logger.critical("%s: can't cut off what was not committed: %s", file.path, error)
         self._size = end
