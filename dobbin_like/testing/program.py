@@ -141,7 +141,9 @@ class Program:
             instance.log.release()
 
     def pack(self, instance: Instance) -> None:
-        """Pack the log."""
+        """Pack the log, if it is there: so is its directory then."""
+        if PATH not in self.process.machine.disk.names:
+            return
         with contextlib.suppress(PackRunningError):
             pack(PATH, self.shared.model)
             self.shared.count("pack")
