@@ -265,6 +265,44 @@ def test_a_handler_closes_the_database_at_any_step_of_a_commit(
         assert {(ChangesLostError, 0), (None, 1)} < results
 
 
+@pytest.mark.filterwarnings("ignore::dobbin_like.exc.UncommittedChangesWarning")
+@pytest.mark.parametrize("leaves", [False, True], ids=["goes on", "leaves"])
+@pytest.mark.parametrize("stride", [19, pytest.param(1, marks=pytest.mark.slow)])
+def test_what_is_committed_to_one_of_two_databases_is_in_doubt_if_the_other_is_closed(
+    tmp_path: Path, stride: int, leaves: bool
+) -> None:
+    """ClosedError tells that nothing is stored; whoever ran it again had it twice in one."""
+    results = set()
+    for at in itertools.count(0, stride):
+        paths = [tmp_path / f"{at}.{number}.log" for number in range(2)]
+        manager = transaction.TransactionManager()
+        for each in new_at(paths, manager):
+            each.close()
+        first, second = databases = sorted(
+            open_at(paths, manager, sync=False), key=lambda each: each._store.storage.sort_key
+        )
+        manager.begin()
+        put(databases, "main", 1)
+        came, result = closed_in_commit(at, manager, second, tmp_path / "other", leaves=leaves)
+        assert first.outcome(first.tid) is True
+        first.close()
+        second.close()
+        again = open_at(paths, transaction.TransactionManager())
+        stored = tuple(sorted(found(again, "main")))
+        for each in again:
+            with each.transaction() as root:  # This thread does not hold its lock.
+                checkout(root)
+            each.close()
+        if not came:
+            break
+        results.add((result, stored))
+        for path in paths:
+            path.unlink()
+    split = {result for result, stored in results if stored == (0, 1)}
+    assert split == ({SystemExit} if leaves else {InDoubtError})
+    assert {stored for _, stored in results} == {(0, 0), (0, 1), (1, 1)}
+
+
 @pytest.mark.parametrize(
     "error", [OSError(errno.EIO, "Input/output error"), IntegrityError("", 0, "", "")]
 )

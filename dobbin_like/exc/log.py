@@ -136,7 +136,8 @@ class ServerUnavailableError(Error, ConnectionError):
 class InDoubtError(Error):
     """A transaction was appended, and it is not known yet whether it stays.
 
-    A sync has failed, or the disk is gone. Whoever opens the log next finds out; then
+    A sync has failed, or the disk is gone; or another database of the transaction has it, and this
+    one was closed at that moment. Whoever opens the log next finds out; then
     ``db.outcome(tid)`` tells. To run the transaction again may do it twice.
     """
 

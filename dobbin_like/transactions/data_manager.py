@@ -319,12 +319,12 @@ class DataManager:
                 self._state.is_committed(transaction) or self._state.has_decided()
             ):
                 raise  # The disk has refused it.
+            hold(transaction, error)
             try:
                 self._state.bring_to_end(self._finish, transaction)
             except (ClosedError, NotHeldError) as later:
                 # A signal handler has closed it; or a server that refuses is not asked again.
                 raise error from later
-            hold(transaction, error)
 
     def _finish(self) -> None:
         # Every step may be run again.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from dobbin_like.contract import Transaction
-from dobbin_like.exc import ClosedError, InDoubtError, LogError
+from dobbin_like.exc import ClosedError, InDoubtError, LogError, NotHeldError
 from dobbin_like.ids import NO_TID
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.changes import Changes
@@ -63,6 +63,11 @@ class CommitState:
         self._storage = publisher.storage
         self._view = view
 
+    @property
+    def path(self) -> str:
+        """Of the storage, for errors."""
+        return self._storage.path
+
     def enter(self, phase: str) -> None:
         """Go on to *phase*."""
         assert phase in _NEXT[self.phase], (self.phase, phase)
@@ -82,16 +87,19 @@ class CommitState:
 
     def is_committed(self, transaction: Any) -> bool:
         """Return whether the decision was made before an error or an interrupt came."""
-        if self.phase is PREPARED or self.phase is APPENDING:
-            first = _deciders.get(transaction)
-            if first is not None and first is not self and first.has_decided():
-                return True
+        if self.phase in (PREPARED, APPENDING) and self._other_with(transaction) is not None:
+            return True
         if self.phase is APPENDING:
             made = self._settled()
             if made is not None:
                 self.made = made
                 self.enter(COMMITTED)
         return self.phase in (COMMITTED, PUBLISHED)
+
+    def _other_with(self, transaction: Any) -> CommitState | None:
+        """Return the commit of another database that has decided for this one, too."""
+        first = _deciders.get(transaction)
+        return None if first is None or first is self or not first.has_decided() else first
 
     def _settled(self) -> Transaction | None:
         try:
@@ -148,14 +156,21 @@ class CommitState:
     def bring_to_end(self, step: Callable[[], None], transaction: Any) -> None:
         """Run a step behind the decision, or the decision itself, to its end.
 
-        InDoubtError: It is decided, but what others have committed can't be read. What else is
-        raised says that nothing is stored.
+        InDoubtError: It is decided, but what others have committed can't be read; or another
+        database has it, and this one was closed, or its disk has failed. What else is raised says
+        that nothing is stored.
         """
         try:
             finish_despite_interrupts(step)
-        except (LogError, OSError) as error:
+        except (LogError, OSError, ClosedError, NotHeldError) as error:
             if self.phase in (PREPARED, APPENDING):
+                other = self._other_with(transaction)
+                if other is None:
+                    raise
+                reason = f"it is committed to {other.path}, and here: {error}"
+                raise InDoubtError(self.path, self.tid, reason) from error
+            if isinstance(error, (ClosedError, NotHeldError)):
                 raise
             if self.phase is COMMITTED:
-                raise InDoubtError(self._storage.path, self.tid, str(error)) from error
+                raise InDoubtError(self.path, self.tid, str(error)) from error
             hold(transaction, error)  # It is done; if it was an interrupt, that is to be told.
