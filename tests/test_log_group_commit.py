@@ -230,6 +230,36 @@ def test_what_is_committed_without_sync_is_durable_when_the_log_is_closed(
         steps.join()
 
 
+def test_a_signal_handler_closes_a_log_that_it_has_interrupted_in_a_sync(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited for ever for the thread that brings all to the disk, which waited for the sync."""
+    begun, goes = threading.Event(), threading.Event()
+    real_run, real_sync = flusher.Flusher._run, disk._datasync
+
+    def run(self: flusher.Flusher) -> None:
+        begun.set()
+        goes.wait(WAIT_SECONDS)
+        real_run(self)
+
+    def sync(fd: int) -> None:
+        monkeypatch.setattr(disk, "_datasync", real_sync)
+        goes.set()
+        log.close()  # As a handler does, in the same thread.
+        real_sync(fd)
+
+    monkeypatch.setattr(flusher, "_DELAY_SECONDS", 0)
+    monkeypatch.setattr(flusher.Flusher, "_run", run)
+    log = TransactionLog(path, sync=False)
+    with TransactionLog(path):  # Who is alone syncs in any case.
+        logged = commit(log, 0, b"state")
+        begun.wait(WAIT_SECONDS)
+        monkeypatch.setattr(disk, "_datasync", sync)
+        in_thread(log._writing.make_durable)
+        assert words_of(path)["DURABLE"] == logged.end
+    assert log.closed
+
+
 def test_what_could_not_be_synced_is_synced_when_the_log_is_closed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

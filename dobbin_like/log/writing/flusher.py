@@ -44,12 +44,13 @@ class Flusher:
                 raise
 
     def stop(self) -> None:
-        """Begin no more; wait for what is under way."""
+        """Begin no more; nothing is waited for.
+
+        What is under way may wait for this thread, in which a signal handler closes the log.
+        """
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-            if timer.is_alive() and timer is not threading.current_thread():
-                timer.join()
 
     def after_fork_in_child(self) -> None:
         """Forget the thread, which is the parent's."""
