@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -26,7 +28,9 @@ from dobbin_like.log.file import disk, range_wait
 from dobbin_like.log.format.header import PAGE_SIZE
 from dobbin_like.log.writing import flusher, writable
 from dobbin_like.persistent import PersistentDict, checkout
+from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.transactions.commit import lock
+from tests.helpers.interrupts import handled_at_step
 from tests.helpers.log_files import tids, words_of
 from tests.helpers.power import count_syncs, fail_syncs
 from tests.helpers.processes import exit_code, forked, forked_in_c, in_child
@@ -1184,6 +1188,30 @@ def test_who_waits_for_the_disk_is_not_told_that_it_is_there_if_closing_is_inter
 
     with pytest.raises(InDoubtError, match="interrupted"):
         log.confirm(logged)
+
+
+@pytest.mark.parametrize("sync", [False, True], ids=["loose", "synced"])
+def test_a_log_of_which_the_closing_is_interrupted_is_closed_or_can_be(
+    path: Path, *, sync: bool
+) -> None:
+    """It said that it was closed, and kept the file open, and counted among its writers."""
+
+    def interrupt() -> None:
+        if sys._getframe(2).f_code is not finish_despite_interrupts.__code__:  # Not at its begin.
+            raise KeyboardInterrupt
+
+    for number in itertools.count():
+        log = TransactionLog(path, sync=sync)
+        append(log, 0, b"state")
+        try:
+            came = handled_at_step(number, log.close, interrupt)
+        except KeyboardInterrupt:
+            came = True
+        log.close()
+        assert log.closed, number
+        assert log._reading.file.fd < 0, number
+        if not came:
+            break
 
 
 def test_a_timeout_of_the_program_in_a_sync_is_no_error_of_the_disk(

@@ -37,6 +37,7 @@ from dobbin_like.log.writing.presence import alone, has_failed, join
 from dobbin_like.log.writing.syncing import SyncFailedError, SyncQueue, may_be_synced_in_time
 from dobbin_like.log.writing.waiting import Waiting
 from dobbin_like.log.writing.writer import Writer
+from dobbin_like.processes.interrupts import finish_despite_interrupts
 
 __all__ = ["WritableLog"]
 
@@ -284,10 +285,12 @@ class WritableLog:
                     self._save()
                 self._leave()
         finally:
-            log.closed = True
             self.lock.close()  # Nobody appends any more.
-            self.queue.close(self.writer.promises.values())
-            self.close_file()
+            log.closed = True  # Interrupted before, it can be closed again.
+            try:
+                self.queue.close(self.writer.promises.values())
+            finally:
+                finish_despite_interrupts(self.close_file)
 
     def close_file(self) -> None:
         """Give files and lock back."""
