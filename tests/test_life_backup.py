@@ -7,6 +7,7 @@ import io
 import os
 import random
 import shutil
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,14 @@ from dobbin_like import (
 from dobbin_like.check import check_log
 from dobbin_like.exc import ClosedError, FormatVersionError, NotALogError
 from dobbin_like.ids import Oid, Tid
-from dobbin_like.log.file import disk
+from dobbin_like.log.file import disk, range_lock
 from dobbin_like.log.format.header import APPENDED, DURABLE, PAGE_SIZE, SAVED, WORDS_OFFSET
 from tests.helpers.amount import step
 from tests.helpers.copying import copies_log, interrupted, killed
 from tests.helpers.limits import at_most
 from tests.helpers.log_files import tids, word_in
 from tests.helpers.power import crash
+from tests.helpers.processes import exit_code, forked, outlive_parent
 from tests.helpers.tracing import tracing
 from tests.helpers.transactions import change
 
@@ -708,3 +710,38 @@ def test_a_pack_in_the_midst_of_a_backup_does_not_matter(
     assert frames(target) == before
     assert database.backup(target).full
     assert frames(target) == frames(path)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_child_that_was_forked_meanwhile_has_no_lock_of_the_backup(
+    database: Database, path: Path, target: Path, *, killed: bool
+) -> None:
+    """It counted among those that write; and as its parent was killed, nobody could go on."""
+    change(database, a=1)
+    database.backup(target)
+    change(database, a=2)
+    ends, ready = os.pipe(), os.pipe()
+
+    def stay() -> None:
+        outlive_parent()
+        os.write(ready[1], b".")
+        os.close(ends[1])
+        os.read(ends[0], 1)
+
+    def progress(done: int, total: int) -> None:
+        if done < total:
+            return
+        forked(stay)
+        os.read(ready[0], 1)
+        if killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    backs_up = forked(lambda: database.backup(target, progress=progress))
+    assert exit_code(backs_up) == (-signal.SIGKILL if killed else 0)
+
+    with target.open("r+b") as file:  # The child is still there.
+        assert range_lock.holder(file.fileno(), range_lock.WRITER) is None
+    database.backup(target)
+    assert frames(target) == frames(path)
+    for descriptor in (*ends[::-1], *ready):
+        os.close(descriptor)

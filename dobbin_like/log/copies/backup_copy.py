@@ -59,6 +59,7 @@ class LogCopy:
         self._log = ReadableLog(path, read_only=False)
         self._writing = WritableLog(self._log, sync=True, lock_timeout=0)
         self._writing.writer.save_after_entries = sys.maxsize
+        self._writing.keep_from_children()
         self.path: str = self._log.path
         try:
             self._writing.open()

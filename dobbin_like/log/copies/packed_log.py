@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -41,18 +40,6 @@ _READ: Final = 1 << 22
 _ASK_SECONDS: Final = 0.5
 
 _REFUSED: Final = frozenset({errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV})
-
-_packed: weakref.WeakSet[PackedLog] = weakref.WeakSet()
-"""The logs that this process packs, for the children it forks."""
-
-
-def _after_fork_in_child() -> None:
-    for log in list(_packed):
-        log.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def check_names(path: str, names: int) -> None:
@@ -86,7 +73,7 @@ class PackedLog:
         # Nothing is saved in a file that goes.
         self._writing.writer.save_after_entries = sys.maxsize
         self.path: str = self._log.path
-        _packed.add(self)
+        self._writing.keep_from_children()
         try:
             self._open(keep)
         except BaseException:
@@ -268,9 +255,3 @@ class PackedLog:
             applied.apply(self.path, kept)
             if len(kept) < len(run):
                 break
-
-    def after_fork_in_child(self) -> None:
-        """Let go of the file: it is the parent that packs, and its lock ends with it."""
-        self._writing.after_fork_in_child()
-        self._log.closed = True
-        self._writing.close_file()

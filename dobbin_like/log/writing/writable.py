@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from threading import get_ident
 from typing import Final
@@ -51,6 +52,19 @@ _GIVE_WAY_SECONDS: Final = 0.002
 
 _MOST_HIDDEN: Final = 50
 """Transactions that may wait for the disk, most of them failed ones for which nobody waits."""
+
+
+_kept: weakref.WeakSet[WritableLog] = weakref.WeakSet()
+"""Those of this process that the children it forks have nothing to do with."""
+
+
+def _after_fork_in_child() -> None:
+    for writing in list(_kept):
+        writing.let_go_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _Patience(threading.local):
@@ -322,6 +336,16 @@ class WritableLog:
         except BaseException:
             self._starting.pop(pid, None)
             raise
+
+    def keep_from_children(self) -> None:
+        """Let no child that is forked have the file, nor its locks: they end with this process."""
+        _kept.add(self)
+
+    def let_go_in_child(self) -> None:
+        """Have nothing to do with the file, in a forked child."""
+        self.after_fork_in_child()
+        self.log.closed = True
+        self.close_file()
 
     # -- inside ----------------------------------------------------------------
 
