@@ -203,7 +203,7 @@ def test_one_key_of_a_dict_costs_the_same_in_any_size(
 
     assert path.stat().st_size - before <= 128
     assert counts.system == {"pread": 1, "flock": 2, "pwrite": 2, **asks(counts)}
-    assert counts.python <= 222, counts.told()  # On Python 3.14; 220 on those before.
+    assert counts.python <= 225, counts.told()  # On Python 3.14; 223 on those before.
 
 
 def test_a_key_of_a_tree_that_is_checked_out_is_changed_by_few_calls(database: Database) -> None:

@@ -61,8 +61,8 @@ HOUSE = {
     "log.file": Room(
         "ground  log.format",
         (
-            "log.file  log.file.disk  log.file.lock_table  log.file.range_lock",
-            "log.file.rights  log.file.status",
+            "log.file  log.file.disk  log.file.lock_table",
+            "log.file.range_lock  log.file.rights  log.file.status",
             "log.file.lock  log.file.range_wait  log.file.words",
             "log.file.log_file  log.file.new_file",
         ),

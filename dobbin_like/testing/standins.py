@@ -94,7 +94,11 @@ class _Os:
         _step().truncate(fd, size)
 
     def fstat(self, fd: int) -> os.stat_result:
-        return _stat_of(_step().opened(fd).file)
+        machine = the_machine()
+        # A killed process has no file open any more: a finalizer of it is told so.
+        if not machine.process.dead:
+            machine.process.step()
+        return _stat_of(machine.opened(fd).file)
 
     def stat(self, path: Any) -> os.stat_result:
         machine, path = _step(), os.fspath(path)
