@@ -46,8 +46,10 @@ _CROWDED: Final = 8
 """Commits that take their turn first, after one that another process has overtaken."""
 
 _LONG_SECONDS: Final = 3600.0
-_NAME_BYTES: Final = 63
 """How long to wait for the answer to a statement that looks through much."""
+
+_NAME_BYTES: Final = 63
+"""How much of a name PostgreSQL keeps, unless it was built otherwise (NAMEDATALEN)."""
 
 _locks: weakref.WeakValueDictionary[str, MemoryLock] = weakref.WeakValueDictionary()
 """The lock of the threads of this process for each log that is open."""
