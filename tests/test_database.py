@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import itertools
 import os
 import re
 import sys
@@ -42,7 +43,7 @@ from dobbin_like.exc import (
 )
 from dobbin_like.transactions import fork
 from tests.helpers.interrupts import handled_at_step
-from tests.helpers.processes import python_path, run
+from tests.helpers.processes import in_child, python_path, run
 from tests.helpers.steps import TIMEOUT_SECONDS, Steps, in_thread
 from tests.helpers.things import Thing
 
@@ -716,6 +717,44 @@ def test_whatever_a_signal_handler_does_in_a_fork_keeps_no_other_thread_from_any
     assert len(came) > 20
     transaction.begin()
     assert thing.x == len(came)
+
+
+@pytest.mark.slow
+def test_a_child_that_is_interrupted_when_it_starts_commits_all_the_same(database, thing):
+    """It had the locks of its parent for good, and was told that it is committing already."""
+    parent = os.getpid()
+    for step in itertools.count():
+        steps, came = itertools.count(), []
+
+        def interrupt(frame, event, _argument, steps=steps, step=step, came=came):
+            is_ours = frame.f_globals.get("__name__", "").startswith("dobbin_like.")
+            may = os.getpid() != parent and is_ours and event in ("call", "c_return")
+            if may and next(steps) >= step:
+                sys.setprofile(None)
+                came.append(True)
+                raise KeyboardInterrupt
+
+        def commits(came=came):
+            sys.setprofile(None)
+            transaction.begin()
+            checkout(thing)
+            thing.x += 1
+            transaction.commit()
+            return bool(came)
+
+        transaction.begin()
+        before = thing.x
+        sys.setprofile(interrupt)
+        try:
+            told = in_child(commits)
+        finally:
+            sys.setprofile(None)
+        transaction.begin()
+        assert isinstance(told, bool), (step, told)
+        assert thing.x == before + 1
+        if not told:
+            break
+    assert step > 20
 
 
 def test_a_storage_that_can_not_start_anew_in_a_child_keeps_no_other_from_it(
