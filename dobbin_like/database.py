@@ -197,7 +197,7 @@ class Database(NoMapping, Generic[RootT]):
         self._close(warns=True)
 
     def _close(self, *, warns: bool) -> None:
-        if self._store.closed:
+        if self._store.is_given_back:
             return
         pending = self._store.pending() if warns else 0
         if warns:

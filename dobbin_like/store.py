@@ -173,6 +173,11 @@ class Store:
     def closed(self) -> bool:
         return self.publisher.closed
 
+    @property
+    def is_given_back(self) -> bool:
+        """Whether close() has come to its end: interrupted before, it can be repeated."""
+        return self.publisher not in opened
+
     def check_values(self) -> None:
         """With ``guard="check"``: see check_shared_values(). A commit does it by itself."""
         if self.graph.guard == "check":
@@ -207,7 +212,8 @@ class Store:
         try:
             self.storage.close()
         finally:
-            opened.pop(self.publisher, None)
+            if self.storage.closed:
+                opened.pop(self.publisher, None)
 
     def check_open(self) -> None:
         """Raise ClosedError after close()."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import logging
 import os
@@ -21,7 +22,10 @@ from dobbin_like.processes.interrupts import GivenBack, reentrant_lock
 from dobbin_like.storage import MemoryLog, TransactionLog
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.testing.steps import TIMEOUT_SECONDS
-from tests.helpers.interrupts import ProbedLock, interrupted, interrupted_at_step
+from dobbin_like.timestamps import warn_if_ahead
+from dobbin_like.transactions.fork import opened
+from tests.helpers.interrupts import ProbedLock, interrupted, interrupted_at_step, interrupting
+from tests.helpers.log_files import open_files
 from tests.helpers.things import Thing
 
 TRANSACTIONS = "dobbin_like.transactions"
@@ -402,6 +406,42 @@ def test_a_log_whose_closing_was_interrupted_is_free_for_its_own_thread(path):
         if not came:
             break
     assert step > 50
+
+
+@pytest.mark.slow
+def test_a_database_whose_closing_was_interrupted_can_be_closed_again(path):
+    """It said that it was closed, and kept the file and its lock as long as the process lived."""
+    with Database(path) as database:
+        database.set_root(Thing(x=0))
+        transaction.commit()
+
+    for step in itertools.count():
+        database = Database(path)
+        transaction.begin()
+        change_only(database.root)
+        transaction.commit()
+        came = interrupted_at_step(step, database.close)
+        database.close()
+        assert database not in opened.values(), step
+        assert database.storage.closed, step
+        del database
+        gc.collect()
+        assert str(path) not in open_files(), step
+        if not came:
+            break
+    assert step > 50
+
+
+def test_a_log_whose_opening_is_interrupted_at_its_end_gives_the_file_back(path):
+    """It kept the file, and its place among those that write, until it was collected."""
+    with Database(path) as database:
+        database.set_root(Thing(x=0))
+        transaction.commit()
+
+    with interrupting(warn_if_ahead), pytest.raises(KeyboardInterrupt):
+        TransactionLog(path)
+
+    assert str(path) not in open_files()
 
 
 def test_a_file_whose_closing_was_interrupted_can_be_closed_again(path):

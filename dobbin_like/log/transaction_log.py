@@ -45,6 +45,7 @@ from dobbin_like.contract import (
 from dobbin_like.exc import LogError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.counts import LogCounts, counted
+from dobbin_like.log.file.disk import named
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import PACKED, remove_left, remove_stale
 from dobbin_like.log.format.header import PAGE_SIZE, decode_page
@@ -126,14 +127,15 @@ class TransactionLog:
             self.confirm = self._writing.confirm  # type: ignore[method-assign]
         try:
             self._writing.open()
+            self._token = new_token(self)
+            warn_if_ahead(self.path, self.tid)
+            if not read_only and reading.file.page is not None:
+                remove_stale(os.path.realpath(self.path) + PACKED, self._is_stale_pack)
+                with named(self.path):
+                    remove_left(self.path, os.fstat(reading.file.fd))
         except BaseException:
             self._writing.close_file()
             raise
-        self._token = new_token(self)
-        warn_if_ahead(self.path, self.tid)
-        if not read_only and reading.file.page is not None:
-            remove_stale(os.path.realpath(self.path) + PACKED, self._is_stale_pack)
-            remove_left(self.path, os.fstat(reading.file.fd))
 
     def __len__(self) -> int:
         return self._reading.applied.tail.sequence
