@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import multiprocessing
@@ -31,6 +32,7 @@ from dobbin_like.exc import (
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file import lock as commit_lock
+from dobbin_like.log.file.disk import DiskError
 from dobbin_like.log.format.header import WAITING
 from dobbin_like.log.writing import writable
 from tests.helpers.interrupts import handled_at_step
@@ -565,6 +567,29 @@ def test_a_thread_that_may_not_wait_in_the_system_asks_again_and_again(
 
 
 # -- the file at the path ---------------------------------------------------------
+
+
+def test_a_lock_that_the_system_does_not_take_back_says_so_and_is_given_back_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error named no file, and was none of the disk: it was taken for that of a handler."""
+    real = commit_lock._flock
+
+    def flock(fd: int, operation: int) -> None:
+        if operation == fcntl.LOCK_UN:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(fd, operation)
+
+    with TransactionLog(path) as log, TransactionLog(path, lock_timeout=0) as other:
+        log.acquire()
+        with monkeypatch.context() as patch:
+            patch.setattr(commit_lock, "_flock", flock)
+            with pytest.raises(DiskError, match="Input/output") as raised:
+                log.release()
+        assert raised.value.filename == str(path)
+
+        log.release()
+        other.acquire()
 
 
 @pytest.mark.parametrize("replaced", [True, False])

@@ -38,6 +38,7 @@ from dobbin_like.storage import MemoryLog, TransactionLog
 from dobbin_like.upkeep.auto_pack import start_auto_pack
 from dobbin_like.upkeep.pack import pack_file
 from dobbin_like.upkeep.restore import restore
+from tests.helpers.log_files import open_files
 from tests.helpers.processes import exit_code, forked, in_child, python_path, run, start
 from tests.helpers.transactions import change
 
@@ -673,6 +674,45 @@ def test_who_gets_the_descriptor_of_another_instance_has_the_log_for_itself(path
 
     with Database(path) as database:
         assert database.root["n"] == 3
+
+
+def status_refused(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(_fd: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fstat", fail)
+
+
+def test_a_file_whose_status_the_system_refuses_is_closed_with_its_locks(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a server which has come back. It was taken for one that is closed already."""
+    with Database(path) as database:
+        change(database, n=1)
+    log = TransactionLog(path)
+
+    with monkeypatch.context() as patch:
+        status_refused(patch, errno.ESTALE)
+        log.file.check_descriptor()
+        log.close()
+
+    assert str(path) not in open_files()
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_file_whose_status_the_system_refuses_is_not_opened_and_the_error_names_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    file = LogFile(str(path), read_only=False)
+    if not is_new:
+        path.write_bytes(b"not empty")
+    with monkeypatch.context() as patch:
+        status_refused(patch, errno.EIO)
+        with pytest.raises(OSError, match="Input/output") as raised:
+            file.open_for_writing()
+
+    assert raised.value.filename == str(path)
+    assert str(path) not in open_files()
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,10 @@ class CommitLock:
                     self.longest_hold_seconds = seconds
             if self._locked:
                 if self._fd >= 0:
-                    _flock(self._fd, _FREE)
+                    try:
+                        _flock(self._fd, _FREE)
+                    except OSError as error:
+                        self._refuse_for(error)
                 self._locked = False
         finally:
             # As often as it was taken, here and by calls that were interrupted: in one
@@ -318,7 +321,10 @@ class CommitLock:
 
     def _bind(self, fd: int, keeper: object) -> None:
         self._stale = False
-        status = os.fstat(fd)
+        try:
+            status = os.fstat(fd)
+        except OSError as error:
+            self._refuse_for(error)
         self._key = (status.st_dev, status.st_ino)
         self._fd = fd
         self.keeper = keeper

@@ -128,7 +128,12 @@ class LogFile:
         """
         with self._opening:
             if self.fd == _NO_FILE:
-                self._adopt(disk.open_file(self.path, os.O_RDWR | os.O_CREAT))
+                fd = disk.open_file(self.path, os.O_RDWR | os.O_CREAT)
+                try:
+                    self._adopt(fd)
+                finally:
+                    if self.fd != fd:
+                        os.close(fd)
             return self.fd
 
     def create(self) -> None:
@@ -330,8 +335,9 @@ class LogFile:
         """
         try:
             status = os.fstat(fd)
-        except OSError:
-            return False
+        except OSError as error:
+            # Else it is open, and whoever closed and opened others would not get such an answer.
+            return error.errno != errno.EBADF and not self.is_given_away
         return not self.is_given_away and (status.st_dev, status.st_ino) == self.key
 
     def check_descriptor(self) -> None:
@@ -388,7 +394,8 @@ class LogFile:
         return True
 
     def _adopt(self, fd: int) -> None:
-        status = os.fstat(fd)
+        with disk.named(self.path):
+            status = os.fstat(fd)
         self.key = (status.st_dev, status.st_ino)
         before = _owners.get(fd)
         if before is not None and before is not self:
