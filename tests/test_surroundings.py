@@ -24,11 +24,19 @@ import transaction
 
 from dobbin_like import Database, PersistentList, safe
 from dobbin_like.check import check_log
-from dobbin_like.exc import CopyError, LockTimeout, LogMovedError, NotALogError, PackError
+from dobbin_like.exc import (
+    CopyError,
+    InDoubtError,
+    LockTimeout,
+    LogMovedError,
+    NotALogError,
+    PackError,
+)
 from dobbin_like.exchange.sqlite import mirror
 from dobbin_like.log import path_watch
 from dobbin_like.log.copies.new_log import NewLog
-from dobbin_like.log.file import log_file, words
+from dobbin_like.log.file import lock, log_file, words
+from dobbin_like.log.file.disk import DiskError
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.repair import repair
@@ -763,6 +771,39 @@ def test_a_disk_that_is_gone_is_told_with_the_file_when_news_are_asked_for(
                     step()
                 assert raised.value.filename == str(path)
         transaction.abort()
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_disk_that_goes_behind_an_append_leaves_the_commit_in_doubt(
+    path: Path, monkeypatch: pytest.MonkeyPatch, *, sync: bool
+) -> None:
+    """The error of reading news afterwards stood for it, and the transaction was there."""
+    real = lock._flock
+
+    def fail(*_arguments: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Database(path, sync=sync) as database, monkeypatch.context() as patch:
+        change(database, n=1)
+
+        def goes(fd: int, operation: int) -> None:
+            if operation == fcntl.LOCK_UN:
+                patch.setattr(lock, "_flock", fail)
+                patch.setattr(words, "_pread", fail)
+                fail()
+            real(fd, operation)
+
+        patch.setattr(lock, "_flock", goes)
+        with pytest.raises(InDoubtError, match=os.strerror(errno.EIO)) as raised:
+            change(database, n=2)
+        with pytest.raises(DiskError):
+            transaction.begin()
+        patch.undo()
+
+        transaction.abort()
+        change(database, other=3)
+        assert database.outcome(raised.value.tid)
+        assert dict(database.root) == {"n": 2, "other": 3}
 
 
 def test_what_is_opened_again_is_not_taken_for_what_was_closed(

@@ -18,7 +18,7 @@ from typing import Any, Final
 from transaction.interfaces import ISynchronizer
 from zope.interface import implementer
 
-from dobbin_like.exc import BlockError, ClosedError
+from dobbin_like.exc import BlockError, ClosedError, LogError
 from dobbin_like.objects.faces.base import seal
 from dobbin_like.objects.faces.view import Left, View
 from dobbin_like.objects.values.here import (
@@ -189,13 +189,9 @@ class ThreadView:
         A commit has moved the view if it has published something; it does not catch up: that would
         move other databases of the thread forward.
         """
-        opened = self.opened.pairs
-        if opened:
-            with self._shared.lock:  # Another thread may store one of them.
-                for obj, _ in opened:
-                    seal(obj)
-            opened.clear()
-        view = self.view
+        if self.opened.pairs:
+            self._seal_opened()
+        view, is_failing = self.view, sys.exc_info()[1] is not None
         if self._publisher.closed:
             return
         view.lapsed = None
@@ -203,12 +199,26 @@ class ThreadView:
             self.ends_with_block = False
             self._shared.end_view(view)
         elif transaction.status != "Committed":
-            self.newTransaction(None)
-        elif view.active and view.tid == self._shared.tid and not (view.working or view.kept):
-            pass
-        elif not self.is_deciding():
+            try:
+                self.newTransaction(None)
+            except (OSError, LogError):
+                # What has failed is to be told: a commit may be in doubt. Whoever begins or
+                # commits next hears of the disk.
+                if not is_failing:
+                    raise
+        elif not (
+            (view.active and view.tid == self._shared.tid and not (view.working or view.kept))
+            or self.is_deciding()
+        ):
             self._shared.begin_view(view)
         view.between = True
+
+    def _seal_opened(self) -> None:
+        opened = self.opened.pairs
+        with self._shared.lock:  # Another thread may store one of them.
+            for obj, _ in opened:
+                seal(obj)
+        opened.clear()
 
     def is_deciding(self) -> bool:
         """Tell whether a signal handler or finalizer asks in the middle of a commit.
