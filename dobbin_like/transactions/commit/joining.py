@@ -39,7 +39,7 @@ _OTHER_TASK: Final = f"another task of this thread has changes; {HOW_TO_TELL_APA
 
 _OTHER_BLOCK: Final = (
     "it is that of the task which has started this one, and what is changed here is no part of "
-    "it; use async with db.transaction()"
+    "it; use async with db.transaction() in this task, too"
 )
 
 
