@@ -101,22 +101,22 @@ MUTANTS: Final = (
     Mutant(
         "who opens is never alone",
         _PRESENCE + "_join",
-        "is_alone = range_lock.lock(file.fd, WRITER, wait=False)",
+        "is_alone = range_lock.lock(file.fd, file.path, WRITER, wait=False)",
         "is_alone = False",
         "cuts",
     ),
     Mutant(
         "who recovers looks like one that writes",
         _PRESENCE + "_join",
-        "is_alone = range_lock.lock(file.fd, WRITER, wait=False)",
-        "is_alone = range_lock.lock(file.fd, WRITER, shared=True, wait=False)",
+        "is_alone = range_lock.lock(file.fd, file.path, WRITER, wait=False)",
+        "is_alone = range_lock.lock(file.fd, file.path, WRITER, shared=True, wait=False)",
         "cuts loose",
     ),
     Mutant(
         "who opens does not lock",
         _PRESENCE + "_join",
-        "        range_lock.lock(file.fd, WRITER, shared=True)\n",
-        "        range_lock.unlock(file.fd, WRITER)\n",
+        "        range_lock.lock(file.fd, file.path, WRITER, shared=True)\n",
+        "        range_lock.unlock(file.fd, file.path, WRITER)\n",
         "threads",
     ),
     Mutant(
@@ -359,7 +359,7 @@ MUTANTS: Final = (
     Mutant(
         "a reader believes the words",
         _READABLE + "_is_writer_there",
-        "range_lock.holder(self.file.fd, range_lock.WRITER) == range_lock.SHARED",
+        "found == range_lock.SHARED",
         "True",
         "cuts",
     ),

@@ -740,7 +740,7 @@ def test_a_child_that_was_forked_meanwhile_has_no_lock_of_the_backup(
     assert exit_code(backs_up) == (-signal.SIGKILL if killed else 0)
 
     with target.open("r+b") as file:  # The child is still there.
-        assert range_lock.holder(file.fileno(), range_lock.WRITER) is None
+        assert range_lock.holder(file.fileno(), str(target), range_lock.WRITER) is None
     database.backup(target)
     assert frames(target) == frames(path)
     for descriptor in (*ends[::-1], *ready):

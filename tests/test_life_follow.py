@@ -611,7 +611,7 @@ def test_a_log_is_closed_while_another_thread_joins_those_of_the_packed_one(
 
     def tidy() -> None:
         with path.open("rb") as file:
-            held.append(range_lock.holder(file.fileno(), range_lock.OPENING))
+            held.append(range_lock.holder(file.fileno(), str(path), range_lock.OPENING))
 
     monkeypatch.setattr(presence.alone, "__enter__", enter_and_tell)
     monkeypatch.setattr(writing, "make_durable", follow)

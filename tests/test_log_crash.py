@@ -434,9 +434,9 @@ def test_a_reader_that_opens_while_a_writer_comes_sees_what_is_durable(
     path.write_bytes(small)
     logs: list[TransactionLog] = []
 
-    def nobody_yet(fd: int, which: int) -> int | None:
+    def nobody_yet(fd: int, path: str, which: int) -> int | None:
         monkeypatch.undo()
-        found = range_lock.holder(fd, which)
+        found = range_lock.holder(fd, path, which)
         writer = TransactionLog(path)
         writer.acquire()
         logs.append(writer)

@@ -35,7 +35,7 @@ from dobbin_like.exc import (
 from dobbin_like.exchange.sqlite import mirror
 from dobbin_like.log import path_watch
 from dobbin_like.log.copies.new_log import NewLog
-from dobbin_like.log.file import lock, log_file, words
+from dobbin_like.log.file import lock, log_file, range_lock, words
 from dobbin_like.log.file.disk import DiskError
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import NewFile
@@ -771,6 +771,47 @@ def test_a_disk_that_is_gone_is_told_with_the_file_when_news_are_asked_for(
                     step()
                 assert raised.value.filename == str(path)
         transaction.abort()
+
+
+@pytest.mark.parametrize("step", ["open", "pack", "backup", "stats"])
+def test_each_status_that_the_system_refuses_is_told_with_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    with Database(path) as database:
+        change(database, n=1)
+    steps: dict[str, Callable[[Database, Path], object]] = {
+        "open": lambda _database, _target: None,
+        "pack": lambda database, _target: database.pack(),
+        "backup": Database.backup,
+        "stats": lambda database, _target: database.stats(),
+    }
+    real, names = os.fstat, list[str | None]()
+    for at in range(1, 100):
+        calls = iter(range(1, 1000))
+
+        def fail(fd: int, at: int = at, calls: Iterator[int] = calls) -> os.stat_result:
+            if next(calls) == at:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real(fd)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fstat", fail)
+            try:
+                with Database(path) as database:
+                    steps[step](database, path.with_suffix(f".{at}"))
+            except OSError as error:
+                names.append(error.filename)
+        if next(calls) <= at:
+            break
+    assert names
+    assert all(name and name.startswith(str(path.with_suffix(""))) for name in names), names
+
+
+def test_a_lock_that_can_not_be_asked_for_is_told_with_the_file() -> None:
+    for ask in (range_lock.lock, range_lock.holder):
+        with pytest.raises(DiskError) as raised:
+            ask(-1, "data.log", range_lock.SYNC)
+        assert raised.value.filename == "data.log"
 
 
 @pytest.mark.parametrize("sync", [True, False])

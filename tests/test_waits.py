@@ -94,7 +94,7 @@ def held_by_process(path: Path, which: int | None = None) -> Iterator[int]:
             if which is None:
                 log.acquire()
             else:
-                range_lock.lock(log.file.fd, which)
+                range_lock.lock(log.file.fd, log.path, which)
             os.write(tell_got, b"x")
             os.read(end, 1)  # Until the other end is closed.
 

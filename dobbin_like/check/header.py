@@ -71,7 +71,7 @@ def page_of(fd: int, path: str, report: Report) -> Page | None:
 
 def limits_of(fd: int, words: Words, report: Report) -> Limits:
     """I4: The words are valid, and inside the file."""
-    written = is_written(fd)
+    written = is_written(fd, report.path)
     block = words.all()
     values = [words.find(index) for index in range(header.WORD_COUNT)]
     status = os.fstat(fd)  # After the words: what is durable is in the file by then.
@@ -104,6 +104,6 @@ def _certain_end(
     return size, True
 
 
-def is_written(fd: int) -> bool:
+def is_written(fd: int, path: str) -> bool:
     """Return whether somebody has the log open for writing."""
-    return range_lock.holder(fd, range_lock.WRITER) is not None
+    return range_lock.holder(fd, path, range_lock.WRITER) is not None

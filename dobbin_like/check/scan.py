@@ -88,7 +88,7 @@ class Scan:
         """I4: Tell what is behind the end, if it is not zeros that were written ahead."""
         end, size = self.tail.end, os.fstat(fd).st_size
         first = first_not_zero(fd, self.path, end, size)
-        if first is None or is_written(fd) or words.all() != limits.words:
+        if first is None or is_written(fd, self.path) or words.all() != limits.words:
             return  # If somebody writes there, it is on its way.
         text = f"behind the last transaction, {size - end} bytes belong to none: "
         if first >= end + record.MARK_SIZE:

@@ -6,9 +6,9 @@ is found out when somebody asks. Changes nothing, and waits for nobody.
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
+from dobbin_like.log.file import disk
 from dobbin_like.log.format.header import PAGE_SIZE, decode_words
 from dobbin_like.log.reading.chain import certain_transactions
 from dobbin_like.log.reading.readable import ReadableLog
@@ -81,7 +81,7 @@ def counted(reading: ReadableLog, writing: WritableLog) -> LogCounts:
     file, tail, words = applied.file, applied.tail, applied.file.words
     size = durable = appended = behind = visible = 0
     if words is not None:
-        size, block = os.fstat(file.fd).st_size, words.all()
+        size, block = disk.status(file.fd, file.path).st_size, words.all()
         values = decode_words(block)
         durable, appended = values.durable or PAGE_SIZE, values.appended or PAGE_SIZE
         # What a copy that was cut has lost of what was visible is no news.

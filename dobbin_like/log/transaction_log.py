@@ -45,7 +45,7 @@ from dobbin_like.contract import (
 from dobbin_like.exc import LogError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.counts import LogCounts, counted
-from dobbin_like.log.file.disk import named
+from dobbin_like.log.file.disk import status
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import PACKED, remove_left, remove_stale
 from dobbin_like.log.format.header import PAGE_SIZE, decode_page
@@ -131,8 +131,7 @@ class TransactionLog:
             warn_if_ahead(self.path, self.tid)
             if not read_only and reading.file.page is not None:
                 remove_stale(os.path.realpath(self.path) + PACKED, self._is_stale_pack)
-                with named(self.path):
-                    remove_left(self.path, os.fstat(reading.file.fd))
+                remove_left(self.path, status(reading.file.fd, self.path))
         except BaseException:
             self._writing.close_file()
             raise

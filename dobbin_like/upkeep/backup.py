@@ -18,6 +18,7 @@ from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.copies.backup_copy import Copied, LogCopy, copy_frames, copy_page
 from dobbin_like.log.copies.backup_source import OriginalLog
+from dobbin_like.log.file import disk
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import NewFile, check_place
 from dobbin_like.log.file.words import Words
@@ -108,7 +109,7 @@ def _is_free(path: str) -> bool:
     check_place(path)
     try:
         with Path(path).open("rb") as file:
-            return is_unwritten(file.read(PAGE_SIZE), os.fstat(file.fileno()).st_size)
+            return is_unwritten(file.read(PAGE_SIZE), disk.status(file.fileno(), path).st_size)
     except FileNotFoundError:
         return True
 

@@ -13,7 +13,6 @@ Knows no object.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -140,7 +139,7 @@ class LogCopy:
             return copy_frames(original, start, fd, self.path, words, progress)
         finally:
             end = words.get(header.DURABLE)
-            if end < os.fstat(fd).st_size:
+            if end < disk.status(fd, self.path).st_size:
                 disk.cut(fd, self.path, end)
 
 
@@ -156,7 +155,7 @@ def copy_page(original: OriginalLog, fd: int, path: str) -> LogPlace:
     assert identity is not None
     page, _ = encode_page(*identity[:2], *identity[3:6])
     disk.write(fd, path, page, 0)
-    Words(fd, path).put(header.INODE, inode_value(os.fstat(fd).st_ino))
+    Words(fd, path).put(header.INODE, inode_value(disk.status(fd, path).st_ino))
     return record.first_place(identity.checksum)
 
 

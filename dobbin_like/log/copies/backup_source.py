@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 from dobbin_like.exc import IntegrityError
@@ -66,9 +65,9 @@ class OriginalLog:
     @property
     def is_cut(self) -> bool:
         """Whether it ends before what was durable."""
-        words = self._file.words
-        durable = None if words is None else words.find(DURABLE)
-        return durable is not None and os.fstat(self._file.fd).st_size < durable
+        file = self._file
+        durable = None if file.words is None else file.words.find(DURABLE)
+        return durable is not None and disk.status(file.fd, file.path).st_size < durable
 
     def sync(self) -> None:
         """Bring what is committed to stable storage: else there may be less of it than copied."""
@@ -115,7 +114,7 @@ class OriginalLog:
         log = self._log
         if log.file.open():
             page, _ = log.attach()
-            size = os.fstat(log.file.fd).st_size
+            size = disk.status(log.file.fd, log.path).st_size
             with contextlib.suppress(IntegrityError):
                 for _, frame, _ in self.verified(record.first_place(page.checksum), size):
                     log.applied.move_to(frame.tail)

@@ -198,7 +198,7 @@ class NewLog:
         self.flush()
         words = Words(self._fd, self.path)
         # With SAVED, INODE.
-        words.put(SAVED, self._saved, inode_value(os.fstat(self._fd).st_ino))
+        words.put(SAVED, self._saved, inode_value(disk.status(self._fd, self.path).st_ino))
         # DURABLE, LOOSE, APPENDED and SYNCING.
         words.put(DURABLE, *[self.tail.end] * 4)
         self.sync()

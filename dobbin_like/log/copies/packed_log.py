@@ -221,7 +221,7 @@ class PackedLog:
         # Where links lead to: to replace a link would leave the file to all its other names.
         place = os.path.realpath(self.path)
         file.size_at_path()  # Since the lock was taken, much may have been copied.
-        check_names(self.path, os.fstat(file.fd).st_nlink)
+        check_names(self.path, disk.status(file.fd, file.path).st_nlink)
         try:
             # First: should we die in between, the next holder of the lock takes it back.
             words.put(STATE, REPLACED)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from dobbin_like.exc import CopyError, IntegrityError, LogMovedError
-from dobbin_like.log.file.disk import DiskError
+from dobbin_like.log.file.disk import DiskError, status
 from dobbin_like.log.file.lock import CommitLock
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import NewFile
@@ -88,7 +88,7 @@ class ReplacedLog:
             return False
         with contextlib.suppress(IntegrityError):  # Nobody can open it, and few have.
             file.attach()
-        self.status = os.fstat(file.fd)
+        self.status = status(file.fd, file.path)
         if self.status.st_nlink > 1:
             raise CopyError(self.path, "it has other names, which would lead to the old file")
         self._settle()

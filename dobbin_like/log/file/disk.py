@@ -54,6 +54,12 @@ def named(path: str) -> Iterator[None]:
         raise DiskError(error.errno, error.strerror, path) from error
 
 
+def status(fd: int, path: str) -> os.stat_result:
+    """Return what ``fstat`` tells of a file."""
+    with named(path):
+        return os.fstat(fd)
+
+
 def read_ahead(fd: int, path: str, offset: int, size: int, ahead: int) -> bytes:
     """Return *size* bytes at *offset* or more, up to *ahead* if they are there.
 
@@ -77,7 +83,7 @@ def read_exactly(fd: int, path: str, offset: int, size: int) -> bytes:
         OSError: Reading failed for another reason.
     """
     # A length that is damaged must not take more memory than there are bytes.
-    if size > _PIECE and offset + size > (end := os.fstat(fd).st_size):
+    if size > _PIECE and offset + size > (end := status(fd, path).st_size):
         raise IntegrityError(path, end, "the end of the file", f"{size} bytes from {offset} on")
     data = _read(fd, path, offset, size)
     if len(data) == size:

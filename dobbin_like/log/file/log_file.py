@@ -145,7 +145,7 @@ class LogFile:
         Requires: The commit lock.
         """
         start, words = os.pread(self.fd, header.PAGE_SIZE, 0), Words(self.fd, self.path)
-        if header.is_unwritten(start, os.fstat(self.fd).st_size):
+        if header.is_unwritten(start, disk.status(self.fd, self.path).st_size):
             page, _ = header.new_page(inode=self.key[1], follows=self.follows)
             try:
                 # To nothing first: a reader never sees a page that is written half over zeros.
@@ -370,7 +370,7 @@ class LogFile:
                 os.O_RDONLY if self.read_only else os.O_RDWR,
             )
         try:
-            status = os.fstat(fd)
+            status = disk.status(fd, self.path)
             if (status.st_dev, status.st_ino) != self.key:
                 raise LogMovedError(self.path, "another file is there")
             # The number stays: whoever reads with it goes on.
@@ -394,8 +394,7 @@ class LogFile:
         return True
 
     def _adopt(self, fd: int) -> None:
-        with disk.named(self.path):
-            status = os.fstat(fd)
+        status = disk.status(fd, self.path)
         self.key = (status.st_dev, status.st_ino)
         before = _owners.get(fd)
         if before is not None and before is not self:

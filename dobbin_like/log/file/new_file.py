@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from dobbin_like.exc import CopyError, Error, PackError, PackRunningError
+from dobbin_like.log.file import disk
 from dobbin_like.log.file.disk import named, open_file, sync_directory
 from dobbin_like.log.file.lock import try_lock, unlock
 from dobbin_like.log.file.rights import take_over
@@ -155,7 +156,7 @@ class NewFile:
             self._close()
             reason = f"another is writing {self.path}; wait until it has ended"
             raise CopyError(self._place, reason)
-        status = os.fstat(self.fd)
+        status = disk.status(self.fd, self.path)
         if not _leads_to(self.path, status):
             return False
         if status.st_size:
@@ -180,7 +181,7 @@ class NewFile:
             return
         try:
             # As long as it is locked, nobody else puts another file there.
-            if _leads_to(self.path, os.fstat(self.fd)):
+            if _leads_to(self.path, disk.status(self.fd, self.path)):
                 os.unlink(self.path)
         finally:
             self._close()
@@ -189,7 +190,8 @@ class NewFile:
         """Let others lock the file: it has come to its place. Nothing if it is closed."""
         if self._file is not None and not self._file.closed:
             # Not by closing alone: a child that was forked meanwhile may have it open, too.
-            unlock(self.fd)
+            with named(self.path):
+                unlock(self.fd)
 
     def after_fork_in_child(self) -> None:
         """Let go of what the parent writes. Its lock is the parent's, and ends with it."""

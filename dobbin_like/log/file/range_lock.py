@@ -47,18 +47,18 @@ def _request(kind: int, which: int) -> bytes:
     return _REQUEST.pack(kind, 0, which, 1, 0).ljust(32, b"\0")
 
 
-def lock(fd: int, which: int, *, shared: bool = False, wait: bool = True) -> bool:
+def lock(fd: int, path: str, which: int, *, shared: bool = False, wait: bool = True) -> bool:
     """Take a lock, or turn it into the other kind; return whether it was free.
 
     Args:
         wait: As long as it takes.
 
     Raises:
-        OSError: The file can't be locked.
+        DiskError: The file can't be locked. It names *path*, as those of the others do.
     """
     command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
     try:
-        _call(fd, command, SHARED if shared else EXCLUSIVE, which)
+        _call(fd, path, command, SHARED if shared else EXCLUSIVE, which)
     except DiskError as error:
         if not wait and error.errno in {errno.EAGAIN, errno.EACCES}:
             return False
@@ -66,29 +66,29 @@ def lock(fd: int, which: int, *, shared: bool = False, wait: bool = True) -> boo
     return True
 
 
-def unlock(fd: int, which: int) -> None:
+def unlock(fd: int, path: str, which: int) -> None:
     """Give a lock back. Nothing happens if it is not held; nor if the file was closed, below 0."""
     if fd < 0:
         return
-    _call(fd, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, which)
+    _call(fd, path, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, which)
 
 
-def holder(fd: int, which: int) -> int | None:
+def holder(fd: int, path: str, which: int) -> int | None:
     """Return how another open file holds a lock: SHARED or EXCLUSIVE; None: it does not.
 
     A descriptor for reading will do.
     """
-    answer = _call(fd, fcntl.F_OFD_GETLK, EXCLUSIVE, which)
+    answer = _call(fd, path, fcntl.F_OFD_GETLK, EXCLUSIVE, which)
     kind: int = _REQUEST.unpack_from(answer)[0]
     return None if kind == fcntl.F_UNLCK else kind
 
 
-def _call(fd: int, command: int, kind: int, which: int) -> bytes:
+def _call(fd: int, path: str, command: int, kind: int, which: int) -> bytes:
     try:
         return fcntl.fcntl(fd, command, _request(kind, which))
     except OSError as error:
         if error.errno is None:
             raise
-        raise DiskError(error.errno, error.strerror) from error
+        raise DiskError(error.errno, error.strerror, path) from error
     except ValueError as error:  # Below 0: a signal handler has closed the file.
-        raise DiskError(errno.EBADF, os.strerror(errno.EBADF)) from error
+        raise DiskError(errno.EBADF, os.strerror(errno.EBADF), path) from error

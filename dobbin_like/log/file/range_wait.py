@@ -14,7 +14,6 @@ from functools import partial
 from typing import Final
 
 from dobbin_like.log.file import range_lock
-from dobbin_like.log.file.disk import named
 from dobbin_like.warn_after import Waits
 
 __all__ = ["in_time", "take"]
@@ -29,9 +28,8 @@ _DOES: Final = {range_lock.SYNC: "syncs", range_lock.OPENING: "opens"}
 
 def take(fd: int, path: str, which: int) -> None:
     """Take SYNC or OPENING, as long as it takes. Raises OSError: the file can't be locked."""
-    with named(path):
-        if not range_lock.lock(fd, which, wait=False):
-            Waits(partial(_warn, fd, path, which)).during(partial(range_lock.lock, fd, which))
+    if not range_lock.lock(fd, path, which, wait=False):
+        Waits(partial(_warn, fd, path, which)).during(partial(range_lock.lock, fd, path, which))
 
 
 def in_time(fd: int, path: str, which: int, seconds: float, is_over: Callable[[], bool]) -> bool:

@@ -12,6 +12,8 @@ import os
 from struct import Struct
 from typing import Final
 
+from dobbin_like.log.file import disk
+
 _LIST: Final = "system.posix_acl_access"
 _VERSION_SIZE: Final = 4
 _ENTRY: Final = Struct("<HHI")  # Kind, rights, user or group.
@@ -41,7 +43,7 @@ def take_over(fd: int, path: str, old: str) -> None:
     """
     status, rights = os.stat(old), _list_of(old)
     mode = status.st_mode & 0o777
-    if not _is_given(fd, status) and mode & 0o070:
+    if not _is_given(fd, path, status) and mode & 0o070:
         mode, rights = mode & 0o707, b""
         _logger.warning(
             "%s: its group %d can't be kept, and has no rights to the new file; "
@@ -58,13 +60,13 @@ def take_over(fd: int, path: str, old: str) -> None:
         os.fchmod(fd, mode)
 
 
-def _is_given(fd: int, status: os.stat_result) -> bool:
+def _is_given(fd: int, path: str, status: os.stat_result) -> bool:
     """Give the file to an owner and a group, or to the group; return whether it has that."""
     for owner in (status.st_uid, -1):
         with contextlib.suppress(OSError):
             os.fchown(fd, owner, status.st_gid)
             return True
-    return os.fstat(fd).st_gid == status.st_gid
+    return disk.status(fd, path).st_gid == status.st_gid
 
 
 def _is_listed(fd: int, rights: bytes) -> bool:

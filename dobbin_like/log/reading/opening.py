@@ -7,11 +7,11 @@ then is new to it. Read :mod:`dobbin_like.log.reading.readable` next.
 from __future__ import annotations
 
 import logging
-import os
 import weakref
 
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Tid
+from dobbin_like.log.file import disk
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format.header import DURABLE, INODE, PAGE_SIZE, SAVED
@@ -33,7 +33,7 @@ def apply_certain(path: str, applied: Applied, words: Words) -> None:
     """
     _load_saved(applied, words, None)
     durable = words.find(DURABLE) or PAGE_SIZE
-    size = os.fstat(applied.file.fd).st_size
+    size = disk.status(applied.file.fd, applied.file.path).st_size
     limit = durable
     if size < durable:
         if not _is_copy(applied.file, words):
@@ -106,7 +106,8 @@ def _load_saved(applied: Applied, words: Words, until: Tid | None) -> None:
     if not offset or page is None:
         return
     # What is not certain to be there has to be read frame by frame.
-    certain = min(words.find(DURABLE) or 0, os.fstat(applied.file.fd).st_size)
+    size = disk.status(applied.file.fd, applied.file.path).st_size
+    certain = min(words.find(DURABLE) or 0, size)
     # Weakly: a file that was replaced is closed with the last reference to what is applied of it.
     lost = weakref.WeakMethod(applied.count_unsaved)
     saved = load_saved(applied.file, page.checksum, offset, certain, lost)

@@ -307,13 +307,13 @@ class ReadableLog:
         self._outdated = seen
 
     def _is_writer_there(self) -> bool:
-        with disk.named(self.path):
-            return range_lock.holder(self.file.fd, range_lock.WRITER) == range_lock.SHARED
+        found = range_lock.holder(self.file.fd, self.path, range_lock.WRITER)
+        return found == range_lock.SHARED
 
     def _certain_end(self, words: Words) -> int:
         """Find the end, and bring what is before it to stable storage."""
         fd = self.file.fd
-        end = self.find_end(words, os.fstat(fd).st_size)
+        end = self.find_end(words, disk.status(fd, self.path).st_size)
         if end > self.applied.tail.end:
             disk.sync(fd, self.path)
             # A page may be taken for written that was not, by somebody's sync that failed. Not

@@ -43,22 +43,22 @@ def join(log: ReadableLog) -> bool:
             file.joined = _join(log, file)
             return file.joined
         finally:
-            finish_despite_interrupts(lambda: range_lock.unlock(file.fd, OPENING))
+            finish_despite_interrupts(lambda: range_lock.unlock(file.fd, file.path, OPENING))
 
 
 def _join(log: ReadableLog, file: LogFile) -> bool:
     joined = False
     try:
-        is_alone = range_lock.lock(file.fd, WRITER, wait=False)
+        is_alone = range_lock.lock(file.fd, file.path, WRITER, wait=False)
         if not _is_at_path(file):
             return False
         if (is_alone or has_failed(file)) and not _repaired(log, file, is_alone=is_alone):
             return False
-        range_lock.lock(file.fd, WRITER, shared=True)
+        range_lock.lock(file.fd, file.path, WRITER, shared=True)
         joined = True
     finally:
         if not joined:
-            finish_despite_interrupts(lambda: range_lock.unlock(file.fd, WRITER))
+            finish_despite_interrupts(lambda: range_lock.unlock(file.fd, file.path, WRITER))
     return True
 
 
@@ -85,16 +85,16 @@ class alone:  # noqa: N801  a context manager
     """Tells whether nobody else may write, and keeps it so; else false, without waiting."""
 
     def __init__(self, file: LogFile) -> None:
-        self._fd = file.fd
+        self._fd, self._path = file.fd, file.path
 
     def __enter__(self) -> bool:
-        self._opening = range_lock.lock(self._fd, OPENING, wait=False)
-        return self._opening and range_lock.lock(self._fd, WRITER, wait=False)
+        self._opening = range_lock.lock(self._fd, self._path, OPENING, wait=False)
+        return self._opening and range_lock.lock(self._fd, self._path, WRITER, wait=False)
 
     def __exit__(self, *error: object) -> None:
         if self._opening:
-            range_lock.lock(self._fd, WRITER, shared=True, wait=False)
-            range_lock.unlock(self._fd, OPENING)
+            range_lock.lock(self._fd, self._path, WRITER, shared=True, wait=False)
+            range_lock.unlock(self._fd, self._path, OPENING)
 
 
 def has_failed(file: LogFile) -> bool:

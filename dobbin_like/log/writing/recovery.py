@@ -10,7 +10,6 @@ Read :mod:`dobbin_like.log.writing.presence` next.
 from __future__ import annotations
 
 import logging
-import os
 
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.log_file import LogFile
@@ -52,7 +51,7 @@ def recover(log: ReadableLog) -> None:
     """
     file, words = log.file, log.file.words
     assert words is not None
-    size = os.fstat(file.fd).st_size
+    size = disk.status(file.fd, file.path).st_size
     end = log.find_end(words, size)
     said = decode_words(words.all())
     durable = min(said.durable or PAGE_SIZE, end)

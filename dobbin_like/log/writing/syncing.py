@@ -242,7 +242,7 @@ def under_sync_lock(file: LogFile, step: Callable[[], _Result]) -> _Result:
     """
 
     def unlock() -> None:
-        range_lock.unlock(file.fd, range_lock.SYNC)
+        range_lock.unlock(file.fd, file.path, range_lock.SYNC)
 
     here = file.key, os.getpid(), get_ident()
     with file.sync_turn:
@@ -271,7 +271,8 @@ def may_be_synced_in_time(file: LogFile, end: int, seconds: float) -> bool:
         return True
 
     def is_over() -> bool:
-        if not file.is_syncing and range_lock.holder(file.fd, range_lock.SYNC) is None:
+        fd, path = file.fd, file.path
+        if not file.is_syncing and range_lock.holder(fd, path, range_lock.SYNC) is None:
             return True
         durable = decode_words(words.all()).durable
         return durable is not None and durable >= end

@@ -386,7 +386,8 @@ class WritableLog:
         file.create()
         self.log.attach()
         # Nobody recovers a file without a page, so that nothing has to be waited for.
-        file.joined = range_lock.lock(file.fd, range_lock.WRITER, shared=True, wait=False)
+        fd, path = file.fd, file.path
+        file.joined = range_lock.lock(fd, path, range_lock.WRITER, shared=True, wait=False)
         return file.joined
 
     def _give_way(self, file: LogFile) -> None:

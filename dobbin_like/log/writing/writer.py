@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 from collections.abc import Sequence
 from typing import BinaryIO, Final
 
@@ -282,8 +281,7 @@ class Writer:
     def settle(self) -> None:
         """Bring an append to its end that was interrupted: carried out, or not at all."""
         file = self._file
-        with disk.named(file.path):
-            self._size = os.fstat(file.fd).st_size
+        self._size = disk.status(file.fd, file.path).st_size
         self._adopt()
 
     def settled(self, tid: Tid) -> LoggedTransaction | None:
