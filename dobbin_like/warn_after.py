@@ -8,13 +8,13 @@ started by the first wait of a while, and ends when nobody waits. Knows nothing 
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from dobbin_like.processes.children import in_children
 from dobbin_like.processes.interrupts import reentrant_lock
 
 __all__ = ["Waits", "lock_seconds", "snapshot_seconds"]
@@ -142,5 +142,4 @@ def _going_on() -> list[_Wait]:
 
 _watcher: Final = _Watcher()
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_watcher.forget)
+in_children(_watcher.forget)

@@ -38,8 +38,8 @@ HOUSE = {
     "ground": Room(
         "",
         (
-            "ids  in_place  late  processes  processes.interrupts  processes.left "
-            "processes.signals  processes.threaded_dict  processes.threads",
+            "ids  in_place  late  processes  processes.children  processes.interrupts "
+            "processes.left  processes.signals  processes.threaded_dict  processes.threads",
             "contract.stored  exc.base",
             "contract.storage  exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects "
             "exc.tools  exc.transactions",

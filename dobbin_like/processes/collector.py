@@ -7,10 +7,10 @@ object in memory, to find nothing: half the time of a commit of 10,000 objects.
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from collections.abc import Callable
 
+from dobbin_like.processes.children import in_children
 from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
 
 _lock = reentrant_lock()
@@ -60,5 +60,4 @@ def _after_fork_in_child() -> None:
     _inside.intersection_update(stay)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_children(_after_fork_in_child)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import weakref
 from typing import Any
+
+import dobbin_like.database  # noqa: F401
 
 # Hooks run in the order of their registration. That of databases has to be the first: it gives
 # the child its own open file, because releasing the lock of the inherited one would take it
 # from the parent.
-import dobbin_like.database  # noqa: F401
+from dobbin_like.processes.children import in_children
 
 _logger = logging.getLogger(__name__)
 
@@ -40,5 +41,4 @@ def _after_fork_in_child() -> None:
 
 
 atexit.register(_finish_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_children(_after_fork_in_child)

@@ -6,7 +6,6 @@ were interrupted. Knows nothing of what it guards.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
@@ -14,6 +13,7 @@ from threading import get_ident
 from typing import Final
 
 from dobbin_like.exc import LockTimeout, SelfWaitError
+from dobbin_like.processes.children import in_children
 from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.processes.threaded_dict import ThreadedDict
 
@@ -29,8 +29,7 @@ def _after_fork_in_child() -> None:
         lock.after_fork_in_child()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_children(_after_fork_in_child)
 
 
 class MemoryLock:

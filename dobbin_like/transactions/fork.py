@@ -10,6 +10,7 @@ from typing import Any, Final
 from dobbin_like.contract import Storage
 from dobbin_like.objects.faces.faces import making
 from dobbin_like.objects.graph.counts import Counts
+from dobbin_like.processes.children import in_children
 from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.transactions.publisher import Publisher
 
@@ -29,9 +30,6 @@ _fork_turn: Final = reentrant_lock()
 
 _forks: list[_Fork] = []
 """What is under way. A signal handler may fork in the middle of a fork of its thread."""
-
-_started_in: Final = [os.getpid()]
-"""The process in which the hook of children has come to its end last."""
 
 
 class _Fork:
@@ -119,25 +117,13 @@ def _after_fork_in_child() -> None:
             publisher.storage.after_fork_in_child()
         except Exception as error:  # noqa: BLE001  raised when all are done; its next use tries again
             failure = error
-    _started_in[0] = os.getpid()
     if failure is not None:
         raise failure
 
 
-def _after_interrupt_in_child() -> None:
-    if _started_in[0] != os.getpid():
-        _after_fork_in_child()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_give_back,
-        after_in_child=_after_fork_in_child,
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_give_back)
     # A signal that comes while the process is copied is handled at the beginning of the first one,
-    # which does nothing if that raises. Nor does that of a child which is interrupted later.
-    os.register_at_fork(
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_interrupt_in_child,
-    )
+    # which does nothing if that raises.
+    os.register_at_fork(after_in_parent=_after_fork_in_parent)
+in_children(_after_fork_in_child)

@@ -23,6 +23,7 @@ from dobbin_like.log.file.disk import named, open_file, sync_directory
 from dobbin_like.log.file.lock import try_lock, unlock
 from dobbin_like.log.file.rights import take_over
 from dobbin_like.log.format import header
+from dobbin_like.processes.children import in_children
 
 PACKED = ".pack"
 """What a packed log has behind its name while it is written."""
@@ -44,8 +45,7 @@ def _after_fork_in_child() -> None:
         file.after_fork_in_child()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_children(_after_fork_in_child)
 
 
 class NewFile:

@@ -38,6 +38,7 @@ from dobbin_like.log.writing.presence import alone, has_failed, join
 from dobbin_like.log.writing.syncing import SyncFailedError, SyncQueue, may_be_synced_in_time
 from dobbin_like.log.writing.waiting import Waiting
 from dobbin_like.log.writing.writer import Writer
+from dobbin_like.processes.children import in_children
 from dobbin_like.processes.interrupts import finish_despite_interrupts
 
 __all__ = ["WritableLog"]
@@ -63,8 +64,7 @@ def _after_fork_in_child() -> None:
         writing.let_go_in_child()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+in_children(_after_fork_in_child)
 
 
 class _Patience(threading.local):

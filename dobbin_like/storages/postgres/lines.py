@@ -20,6 +20,7 @@ from psycopg import waiting
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from dobbin_like.exc import ServerUnavailableError
+from dobbin_like.processes.children import in_children
 
 T = TypeVar("T")
 
@@ -73,8 +74,7 @@ def _leave_all_to_parent() -> None:
         _open.discard(line)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_all_to_parent)
+in_children(_leave_all_to_parent)
 
 
 class Line(psycopg.Connection[Any]):
