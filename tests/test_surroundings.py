@@ -967,8 +967,9 @@ def test_without_a_free_descriptor_nothing_is_stale_and_later_all_goes_on(kept, 
 
     told, read, written = in_child(limited)
     # EMFILE, unless it had the descriptor that it needs.
-    assert all(each in (24, 2, 3) for each in told), told
-    assert (read, written) == (2, 3)
+    assert told[0] in (24, 2)
+    assert told[1] in (24, 3)
+    assert (read, written) == ((3, 4) if told[1] == 3 else (2, 3)), told
     assert kept["n"] == 3
 
 
