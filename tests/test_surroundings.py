@@ -847,6 +847,35 @@ def test_a_disk_that_goes_behind_an_append_leaves_the_commit_in_doubt(
         assert dict(database.root) == {"n": 2, "other": 3}
 
 
+def test_a_signal_handlers_error_behind_a_failing_commit_is_raised(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A TimeoutError is an OSError: it was taken for one of the disk, and dropped."""
+    real = lock._flock
+
+    def handler(*_arguments: Any) -> None:
+        raise TimeoutError("the time is over")
+
+    with Database(path) as database, monkeypatch.context() as patch:
+        change(database, n=1)
+
+        def goes(fd: int, operation: int) -> None:
+            if operation == fcntl.LOCK_UN:
+                patch.setattr(words.Words, "seen", handler)
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real(fd, operation)
+
+        patch.setattr(lock, "_flock", goes)
+        with pytest.raises(TimeoutError, match="the time is over") as raised:
+            change(database, n=2)
+        assert isinstance(raised.value.__context__, InDoubtError)
+        patch.undo()
+
+        transaction.abort()
+        change(database, other=3)
+        assert database.root["other"] == 3
+
+
 def test_what_is_opened_again_is_not_taken_for_what_was_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

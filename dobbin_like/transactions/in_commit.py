@@ -55,10 +55,16 @@ def hold(transaction: Any, interrupt: BaseException) -> None:
 
     Not an error in reading what others have committed: when it is done, that was read.
     """
-    if isinstance(interrupt, Error) or getattr(interrupt, "errno", None) is not None:
-        return
-    if getattr(transaction, _HELD, None) is None:
+    if is_interrupt(interrupt) and getattr(transaction, _HELD, None) is None:
         setattr(transaction, _HELD, interrupt)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Tell whether a signal handler has raised *error*, and not the storage or the disk.
+
+    A handler's TimeoutError is an OSError, too; those of the system have a number.
+    """
+    return not isinstance(error, Error) and getattr(error, "errno", None) is None
 
 
 def end_then_raise(end: Callable[[Any], object], reference: weakref.ref[Any]) -> None:

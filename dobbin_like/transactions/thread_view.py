@@ -28,7 +28,7 @@ from dobbin_like.objects.values.here import (
     here,
     scope_of_context,
 )
-from dobbin_like.transactions.in_commit import COMMITTING, refuse_second_commit
+from dobbin_like.transactions.in_commit import COMMITTING, is_interrupt, refuse_second_commit
 from dobbin_like.transactions.lost_changes import tell_left
 from dobbin_like.transactions.package_internals import may_have_begun
 from dobbin_like.transactions.publisher import Publisher
@@ -201,10 +201,10 @@ class ThreadView:
         elif transaction.status != "Committed":
             try:
                 self.newTransaction(None)
-            except (OSError, LogError):
+            except (OSError, LogError) as error:
                 # What has failed is to be told: a commit may be in doubt. Whoever begins or
                 # commits next hears of the disk.
-                if not is_failing:
+                if not is_failing or is_interrupt(error):
                     raise
         elif not (
             (view.active and view.tid == self._shared.tid and not (view.working or view.kept))
