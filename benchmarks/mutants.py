@@ -16,6 +16,7 @@ _SYNCING: Final = _WRITING + "syncing:"
 _RECOVERY: Final = _WRITING + "recovery:"
 _PRESENCE: Final = _WRITING + "presence:"
 _WRITABLE: Final = _WRITING + "writable:WritableLog."
+_DURABILITY: Final = _WRITING + "durability:Durability."
 _READABLE: Final = "dobbin_like.log.reading.readable:ReadableLog."
 _FILE: Final = "dobbin_like.log.file."
 
@@ -235,7 +236,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "only the own frame is confirmed",
-        _WRITABLE + "confirm",
+        _DURABILITY + "confirm",
         "self.queue.make_durable(*promise)",
         "None",
         "cuts",
@@ -330,7 +331,7 @@ MUTANTS: Final = (
     Mutant(
         "what is not durable is not synced at the end",
         _WRITABLE + "_tidy",
-        "self.queue.make_durable(self.log.file, appended.place.end, appended.failures)",
+        "self.durability.queue.make_durable(self.log.file, end, appended.failures)",
         "pass",
         "kills",
     ),

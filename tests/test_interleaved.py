@@ -151,7 +151,7 @@ def test_a_safe_sees_what_another_thread_is_publishing(path: Path) -> None:
     assert tried > 300
 
 
-CONFIRM = "dobbin_like.log.writing.writable", "confirm", 0
+CONFIRM = "dobbin_like.log.writing.durability", "confirm", 0
 """Where a transaction is appended, the lock given back, and nothing synced."""
 
 

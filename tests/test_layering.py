@@ -87,6 +87,7 @@ HOUSE = {
             "log.writing.presence",
             "log.writing.appended",
             "log.writing.writer",
+            "log.writing.durability",
             "log.writing.writable",
         ),
     ),

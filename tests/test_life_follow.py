@@ -584,7 +584,7 @@ def test_a_log_is_closed_while_another_thread_joins_those_of_the_packed_one(
     steps, held, comes = Steps(), [], threading.Event()
     log = TransactionLog(path)
     writing = log._writing
-    make_durable, is_at_path = writing.make_durable, presence._is_at_path
+    make_durable, is_at_path = writing.durability.make_durable, presence._is_at_path
     enter = presence.alone.__enter__
 
     def follow() -> None:
@@ -614,7 +614,7 @@ def test_a_log_is_closed_while_another_thread_joins_those_of_the_packed_one(
             held.append(range_lock.holder(file.fileno(), str(path), range_lock.OPENING))
 
     monkeypatch.setattr(presence.alone, "__enter__", enter_and_tell)
-    monkeypatch.setattr(writing, "make_durable", follow)
+    monkeypatch.setattr(writing.durability, "make_durable", follow)
     monkeypatch.setattr(writing, "_tidy", tidy)
     log.close()
     steps.join()
@@ -655,7 +655,7 @@ def test_what_is_not_durable_yet_when_the_log_is_packed_is_so_in_the_new_file(
     with TransactionLog(path, sync=False) as loose:
         tails = Database(loose, transaction_manager=transaction.TransactionManager())
         change(tails, 1)
-        due = loose._writing.flusher._timer
+        due = loose._writing.durability.flusher._timer
         database.pack()
         tails.transaction_manager.begin()
         assert loose.generation == 1

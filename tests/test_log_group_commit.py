@@ -26,7 +26,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file import disk, range_wait
 from dobbin_like.log.format.header import PAGE_SIZE
-from dobbin_like.log.writing import flusher, writable
+from dobbin_like.log.writing import flusher
 from dobbin_like.persistent import PersistentDict, checkout
 from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.transactions.commit import lock
@@ -200,7 +200,7 @@ def test_what_is_committed_without_sync_gets_durable_by_itself(
         for number in range(2):
             before = syncs()
             logged = append(loose, number, b"state")
-            due = loose._writing.flusher._timer
+            due = loose._writing.durability.flusher._timer
             assert due is not None
             due.join(60)
             assert syncs() > before
@@ -214,9 +214,9 @@ def test_what_is_committed_without_sync_is_durable_when_the_log_is_closed(
     steps, begun, is_closed = Steps(), threading.Event(), threading.Event()
     log = TransactionLog(path, sync=False)
     logged = commit(log, 0, b"state")
-    writing = log._writing
-    writing.flusher.stop()
-    real, closing = writing.queue.make_durable, threading.current_thread()
+    durability = log._writing.durability
+    durability.flusher.stop()
+    real, closing = durability.queue.make_durable, threading.current_thread()
 
     def make_durable(*promise: Any) -> Any:
         if threading.current_thread() is not closing:
@@ -224,9 +224,9 @@ def test_what_is_committed_without_sync_is_durable_when_the_log_is_closed(
             is_closed.wait(WAIT_SECONDS)
         return real(*promise)
 
-    monkeypatch.setattr(writing.queue, "make_durable", make_durable)
+    monkeypatch.setattr(durability.queue, "make_durable", make_durable)
     with TransactionLog(path):  # Who is alone syncs in any case.
-        steps.thread(writing.make_durable)
+        steps.thread(durability.make_durable)
         begun.wait(WAIT_SECONDS)
         log.close()
         assert words_of(path)["DURABLE"] == logged.end
@@ -259,7 +259,7 @@ def test_a_signal_handler_closes_a_log_that_it_has_interrupted_in_a_sync(
         logged = commit(log, 0, b"state")
         begun.wait(WAIT_SECONDS)
         monkeypatch.setattr(disk, "_datasync", sync)
-        in_thread(log._writing.make_durable)
+        in_thread(log._writing.durability.make_durable)
         assert words_of(path)["DURABLE"] == logged.end
     assert log.closed
 
@@ -269,13 +269,13 @@ def test_what_could_not_be_synced_is_synced_when_the_log_is_closed(
 ) -> None:
     log = TransactionLog(path, sync=False)
     logged = commit(log, 0, b"state")
-    log._writing.flusher.stop()
+    log._writing.durability.flusher.stop()
     with TransactionLog(path):  # Who is alone syncs in any case.
         with monkeypatch.context() as patch:
             # The system has no more locks, say: no sync has failed.
             patch.setattr(range_wait, "take", lambda *_: os.close(-1))
             with pytest.raises(OSError, match="Bad file descriptor"):
-                log._writing.make_durable()
+                log._writing.durability.make_durable()
         log.close()
         assert words_of(path)["DURABLE"] == logged.end
 
@@ -487,7 +487,7 @@ def test_what_the_lock_was_waited_for_is_no_more_left_for_another_that_syncs(
         left.append(seconds)
         return False
 
-    monkeypatch.setattr(writable, "may_be_synced_in_time", look_on)
+    monkeypatch.setattr("dobbin_like.log.writing.durability.may_be_synced_in_time", look_on)
     steps = Steps()
     with opened(path, 1) as (log,), opened(path, 1, lock_timeout=100) as (hasty,):
         logged = append(log, 0, b"second")

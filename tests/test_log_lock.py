@@ -44,6 +44,7 @@ fork = multiprocessing.get_context("fork")
 WAIT_SECONDS = 30
 TRACED = {
     "appended.py",
+    "durability.py",
     "lock.py",
     "log_index.py",
     "transaction_log.py",

@@ -93,7 +93,7 @@ def counted(reading: ReadableLog, writing: WritableLog) -> LogCounts:
         transactions=counts.transactions,
         failed=counts.failed,
         bytes=counts.bytes,
-        syncs=counts.syncs + writing.queue.syncs,
+        syncs=counts.syncs + writing.durability.queue.syncs,
         lock_waits=waits.count,
         lock_wait_seconds=waits.seconds,
         longest_lock_wait_seconds=waits.longest_seconds,

@@ -124,7 +124,7 @@ class TransactionLog:
             self.apply = reading.apply  # type: ignore[method-assign]
             self.acquire = self._writing.acquire  # type: ignore[method-assign]
             self.release = self._writing.release  # type: ignore[method-assign]
-            self.confirm = self._writing.confirm  # type: ignore[method-assign]
+            self.confirm = self._writing.durability.confirm  # type: ignore[method-assign]
         try:
             self._writing.open()
             self._token = new_token(self)
@@ -329,7 +329,7 @@ class TransactionLog:
     ) -> LoggedTransaction:
         writer = self._writing.held_by_caller("prepare()")
         if self._writing.sync:  # It syncs the room that it has made.
-            self._writing.wait_for_syncs(writer.appended.place.end)
+            self._writing.durability.wait_for_syncs(writer.appended.place.end)
         meta = _meta(classes, shapes, user, description, extension)
         return writer.prepare(tid, entries, meta)
 
@@ -342,10 +342,10 @@ class TransactionLog:
         return self._writing.held_by_caller("settle()").settled(tid)
 
     def confirm(self, transaction: Transaction) -> None:
-        self._writing.confirm(transaction)
+        self._writing.durability.confirm(transaction)
 
     def wait_for(self, transaction: Transaction) -> None:
-        self._writing.wait_for(transaction)
+        self._writing.durability.wait_for(transaction)
 
     def fail(
         self,

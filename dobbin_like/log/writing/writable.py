@@ -1,27 +1,21 @@
 """Who may write to a log: one thread of one process, between acquire() and release().
 
-What is written is :mod:`.writer`'s business, and when it is durable that of :mod:`.syncing`.
+What is written is :mod:`.writer`'s business, and when it is durable that of :mod:`.durability`.
 Read :mod:`dobbin_like.log.transaction_log` next.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable
 from threading import get_ident
 from typing import Final
 
-from dobbin_like.contract import Transaction
 from dobbin_like.exc import (
     Error,
-    InDoubtError,
-    IntegrityError,
-    LockTimeout,
     LogMovedError,
     LogPackedError,
     NotHeldError,
@@ -33,9 +27,9 @@ from dobbin_like.log.file.lock import CommitLock
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.readable import ReadableLog
-from dobbin_like.log.writing.flusher import Flusher
-from dobbin_like.log.writing.presence import alone, has_failed, join
-from dobbin_like.log.writing.syncing import SyncFailedError, SyncQueue, may_be_synced_in_time
+from dobbin_like.log.writing.durability import Durability
+from dobbin_like.log.writing.presence import alone, join
+from dobbin_like.log.writing.syncing import SyncFailedError
 from dobbin_like.log.writing.waiting import Waiting
 from dobbin_like.log.writing.writer import Writer
 from dobbin_like.processes.children import in_children
@@ -67,15 +61,8 @@ def _after_fork_in_child() -> None:
 in_children(_after_fork_in_child)
 
 
-class _Patience(threading.local):
-    """What is left, for the calling thread, of the *seconds* that it may wait for others."""
-
-    def __init__(self, seconds: float) -> None:
-        self.left = seconds
-
-
 class WritableLog:
-    """The commit lock of a log, a writer for whoever holds it, and the queue for the disk.
+    """The commit lock of a log, a writer for whoever holds it, and the wait for the disk.
 
     Args:
         sync: Whether what is written is on stable storage before it is visible.
@@ -87,14 +74,12 @@ class WritableLog:
         self.log = log
         self.sync = sync
         self.lock_timeout = lock_timeout
-        self._patience = _Patience(lock_timeout or 0.0)
         self._waiting = Waiting(log)
         self.lock: CommitLock = CommitLock(
             log.path, self._descriptor, self._waiting.tell, self._waiting.give_up
         )
         self.writer: Writer = Writer(log, sync=sync)
-        self.queue: SyncQueue = SyncQueue()
-        self.flusher: Flusher = Flusher(log.path, self.make_durable)
+        self.durability: Durability = Durability(log, self.writer, lock_timeout=lock_timeout)
         self._closing = False
         self._pid = os.getpid()
         self._starting: dict[int, int] = {}  # Which thread starts anew in a forked child.
@@ -126,7 +111,7 @@ class WritableLog:
         else:
             since = time.monotonic()
             self._take(timeout)
-            self._patience.left = timeout - (time.monotonic() - since)
+            self.durability.patience.left = timeout - (time.monotonic() - since)
         if self._closing or self.writer.unseen:
             try:
                 if self._closing:  # While this thread waited.
@@ -180,7 +165,7 @@ class WritableLog:
         finally:
             self.lock.release()
         if loose:
-            self.flusher.wake()
+            self.durability.flusher.wake()
 
     def held_by_caller(self, step: str) -> Writer:
         """Return the writer. Raises NotHeldError if the calling thread does not hold the lock."""
@@ -196,65 +181,10 @@ class WritableLog:
             return ""
         return "the storage was opened with read_only=True; open it without it to change anything"
 
-    # -- until it is visible ---------------------------------------------------
-
-    def confirm(self, transaction: Transaction) -> None:
-        """Return when a transaction that this instance has appended is visible.
-
-        Raises:
-            InDoubtError: Nobody knows whether it is durable.
-        """
-        promises = self.writer.promises
-        if not promises:
-            return
-        key = transaction.tid, transaction.checksum  # type: ignore[attr-defined]  # The log's own.
-        promise = promises.get(key)
-        if promise is not None:
-            try:
-                seen = self.queue.make_durable(*promise)
-            except (DiskError, IntegrityError, SyncFailedError) as error:
-                # It stays promised: whoever asks again is told the same.
-                raise InDoubtError(self.log.path, transaction.tid, str(error)) from error
-            promises.pop(key, None)
-            applied = self.log.applied
-            if seen is not None and applied.file is promise.file:
-                applied.look(*seen)  # When it is applied, nothing else is new.
-
-    def wait_for(self, transaction: Transaction) -> None:
-        """Return when one of ``unseen`` is visible.
-
-        Raises LockTimeout, OSError, IntegrityError.
-        """
-        end: int = transaction.end  # type: ignore[attr-defined]  # The log has made it.
-        if end <= self.writer.appended.shown:
-            return
-        try:
-            self.wait_for_syncs(end)
-            self.queue.make_durable(self.log.file, end, self.writer.appended.failures)
-        except SyncFailedError:
-            pass  # Whoever takes the lock next finds out what has become of it.
-        except DiskError:
-            # Else nobody would repair anything, and it would fail for ever.
-            if not has_failed(self.log.file):
-                raise
-
-    def wait_for_syncs(self, end: int) -> None:
-        """Wait until what is before *end* is synced, for what the lock has left of the limit.
-
-        Before anything is appended. After that there is no limit: nobody would know what has
-        become of it. Raises LockTimeout, OSError.
-        """
-        timeout, patience = self.lock_timeout, self._patience
-        if timeout is not None:
-            since = time.monotonic()
-            if not may_be_synced_in_time(self.log.file, end, patience.left):
-                raise LockTimeout(self.log.path, timeout)
-            patience.left -= time.monotonic() - since
-
     def _settle(self) -> None:
         """Wait until all that is appended is visible. With the lock: nothing is added to it."""
         while hidden := self.writer.hidden:
-            self.wait_for(hidden[-1])
+            self.durability.wait_for(hidden[-1])
             self.writer.start(self._size_at_path(self.log.file))
 
     # -- its beginning and its end ---------------------------------------------
@@ -291,7 +221,7 @@ class WritableLog:
             self.after_fork_in_child()
         self._closing = True  # Whoever waits for the lock is refused.
         log.file.is_in_use = self.lock.is_used(log.file.key)
-        self.flusher.stop()
+        self.durability.flusher.stop()
         try:
             if log.file.joined:
                 self.release()
@@ -302,7 +232,7 @@ class WritableLog:
             self.lock.close()  # Nobody appends any more.
             log.closed = True  # Interrupted before, it can be closed again.
             try:
-                self.queue.close(self.writer.promises.values())
+                self.durability.close()
             finally:
                 finish_despite_interrupts(self.close_file)
 
@@ -330,8 +260,7 @@ class WritableLog:
             self.log.after_fork_in_child()
             self.lock.after_fork_in_child()
             self.writer.after_fork_in_child()
-            self.queue.after_fork_in_child()
-            self.flusher.after_fork_in_child()
+            self.durability.after_fork_in_child()
             self._pid = pid
         except BaseException:
             self._starting.pop(pid, None)
@@ -439,7 +368,7 @@ class WritableLog:
 
     def _leave(self) -> None:
         """Bring what is visible to stable storage; the last one cuts off the zeros."""
-        self.make_durable()
+        self.durability.make_durable()
         # Another thread may be joining: the locks of the open file are those of both.
         with self.lock.kept_free:
             file = self.log.file
@@ -456,18 +385,6 @@ class WritableLog:
     def _tidy(self) -> None:
         appended = self.writer.appended
         # Failed transactions, which nobody has waited for.
-        self.queue.make_durable(self.log.file, appended.place.end, appended.failures)
+        end = appended.place.end
+        self.durability.queue.make_durable(self.log.file, end, appended.failures)
         self.writer.cut_zeros()
-
-    def make_durable(self) -> None:
-        """Return when all that this instance has shown is durable. Any thread. Raises OSError."""
-        writer = self.writer
-        end = writer.loose_end
-        if end is None or end is writer.synced_end:
-            return
-        try:
-            self.queue.make_durable(*end)
-        except SyncFailedError as error:
-            writer.synced_end = end  # Nor would it be by another sync.
-            raise OSError(errno.EIO, str(error), self.log.path) from error
-        writer.synced_end = end  # What was shown meanwhile has another end.
