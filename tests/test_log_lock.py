@@ -15,7 +15,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import transaction
@@ -40,6 +40,9 @@ from tests.helpers.processes import forked, in_child, outlive_parent, python_pat
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.tracing import tracing
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 fork = multiprocessing.get_context("fork")
 WAIT_SECONDS = 30
 TRACED = {
@@ -62,6 +65,18 @@ def commit(log: TransactionLog, oid: int, data: bytes) -> None:
         log.apply([logged])
     finally:
         log.release()
+
+
+def flock_raising(error: OSError, operation: int) -> Callable[[int, int], None]:
+    """Return a ``flock`` that raises *error* for one operation, and does the others."""
+    real = commit_lock._flock
+
+    def flock(fd: int, how: int) -> None:
+        if how == operation:
+            raise error
+        real(fd, how)
+
+    return flock
 
 
 def is_free(path: Path) -> bool:
@@ -574,17 +589,11 @@ def test_a_lock_that_the_system_does_not_take_back_says_so_and_is_given_back_lat
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error named no file, and was none of the disk: it was taken for that of a handler."""
-    real = commit_lock._flock
-
-    def flock(fd: int, operation: int) -> None:
-        if operation == fcntl.LOCK_UN:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        real(fd, operation)
-
+    error = OSError(errno.EIO, os.strerror(errno.EIO))
     with TransactionLog(path) as log, TransactionLog(path, lock_timeout=0) as other:
         log.acquire()
         with monkeypatch.context() as patch:
-            patch.setattr(commit_lock, "_flock", flock)
+            patch.setattr(commit_lock, "_flock", flock_raising(error, fcntl.LOCK_UN))
             with pytest.raises(DiskError, match="Input/output") as raised:
                 log.release()
         assert raised.value.filename == str(path)
@@ -756,16 +765,10 @@ def test_whoever_waits_is_let_in_before_the_same_one_gets_the_lock_again(
 def test_a_timeout_of_the_program_while_the_lock_is_waited_for_is_no_error_of_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = commit_lock._flock
-
-    def flock(fd: int, how: int) -> None:
-        if how == fcntl.LOCK_EX:
-            raise TimeoutError  # By a handler of SIGALRM.
-        real(fd, how)
-
+    by_handler = TimeoutError()  # Of SIGALRM.
     with TransactionLog(path, sync=False) as log, TransactionLog(path, sync=False) as other:
         log.acquire()
-        monkeypatch.setattr(commit_lock, "_flock", flock)
+        monkeypatch.setattr(commit_lock, "_flock", flock_raising(by_handler, fcntl.LOCK_EX))
         with pytest.raises(TimeoutError):
             in_thread(other.acquire)
         monkeypatch.undo()
