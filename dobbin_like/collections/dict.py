@@ -29,7 +29,9 @@ from dobbin_like.collections.common import (
     touching_all,
     writable,
 )
+from dobbin_like.exc import SharedValueError
 from dobbin_like.objects.faces.faces import PersistentABCMeta
+from dobbin_like.objects.values.guards import holds
 from dobbin_like.objects.values.value_kinds import FROZEN_DICT
 
 K = TypeVar("K")
@@ -110,7 +112,13 @@ class PersistentDict(_Mapping[K, V]):
         return found
 
     def __setitem__(self, key: K, value: V, /) -> None:
-        touching(self, key)[key] = value
+        try:
+            items = touching(self, key)
+        except SharedValueError:
+            if not holds(self._items, key, value):
+                raise
+        else:
+            items[key] = value
 
     def __delitem__(self, key: K, /) -> None:
         del writable(self)[key]

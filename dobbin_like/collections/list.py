@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, overload
 
 from dobbin_like.collections.common import Container, comparison, plain, touching, writable
+from dobbin_like.exc import SharedValueError
 from dobbin_like.in_place import in_place
 from dobbin_like.objects.faces.elsewhere import IN_LISTS, telling
 from dobbin_like.objects.faces.faces import PersistentABCMeta
+from dobbin_like.objects.values.guards import holds
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -74,8 +76,14 @@ class PersistentList(_Sequence[T]):
     @overload
     def __setitem__(self, index: slice, value: Iterable[T], /) -> None: ...
     def __setitem__(self, index: Any, value: Any, /) -> None:
-        writable(self)[index] = plain(value) if isinstance(index, slice) else value
-        _note(self)
+        try:
+            items = writable(self)
+        except SharedValueError:
+            if not holds(self._items, index, value):
+                raise
+        else:
+            items[index] = plain(value) if isinstance(index, slice) else value
+            _note(self)
 
     def __delitem__(self, index: SupportsIndex | slice, /) -> None:
         del writable(self)[index]

@@ -17,7 +17,12 @@ from operator import eq
 from typing import Any, Generic, Self, TypeVar, overload
 
 from dobbin_like.collections.btree.build import sorted_items
-from dobbin_like.collections.btree.change import check_writable, remove_key, set_key
+from dobbin_like.collections.btree.change import (
+    check_writable,
+    is_writable,
+    remove_key,
+    set_key,
+)
 from dobbin_like.collections.btree.nodes import MISSING
 from dobbin_like.collections.btree.tree import SortedTree, look_up
 from dobbin_like.collections.btree.views import (
@@ -29,6 +34,8 @@ from dobbin_like.collections.btree.views import (
     slice_bounds,
 )
 from dobbin_like.collections.btree.walk import END, Bounds, bounds_of
+from dobbin_like.exc import SharedValueError
+from dobbin_like.objects.values.guards import holds
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -132,7 +139,11 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
         return f"{type(self).__name__}({dict_text(self.items())})"
 
     def __setitem__(self, key: K, value: V) -> None:
-        set_key(self, key, value)
+        try:
+            set_key(self, key, value)
+        except SharedValueError:
+            if is_writable(self) or not holds(self, key, value):
+                raise
 
     def add(self, key: K, value: Any = True) -> None:
         """Set the value of *key*: for trees of which only the keys matter."""

@@ -30,6 +30,7 @@ from dobbin_like.objects.faces.lookup import (
     is_left_unread,
     left_unread,
     refusal,
+    refuse_setting,
     seen_dict,
     set_dict,
     visible_state,
@@ -110,7 +111,7 @@ class Persistent(Identity, metaclass=PersistentMeta):
             layer.__setattr__(self, name, value)
         # Generic aliases leave their mark on every instance they make.
         elif name != "__orig_class__":
-            raise refusal(self, name, value)
+            refuse_setting(self, name, value)
 
     def __delattr__(self, name: str) -> None:
         layer = type(self)._p_layer
@@ -175,9 +176,10 @@ class OwnedLayer(Persistent):
     """A new object that was checked out before it was ever stored: for one thread, or task."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not is_own(self):
-            raise refusal(self, name, value)
-        object.__setattr__(self, name, value)
+        if is_own(self):
+            object.__setattr__(self, name, value)
+        else:
+            refuse_setting(self, name, value)
 
     def __delattr__(self, name: str) -> None:
         if not is_own(self):
@@ -208,7 +210,8 @@ class MaskLayer(Persistent):
     def __setattr__(self, name: str, value: Any) -> None:
         state = here.memo.get(id(self))
         if type(state) is not WorkingCopy:
-            raise refusal(self, name, value)
+            refuse_setting(self, name, value)
+            return
         faces = type(self)._p_faces
         if name in faces.guarded:  # No data descriptor of the class has it.
             state[name] = to_plain(value, {}) if type(value) in SHARED_TYPES else value

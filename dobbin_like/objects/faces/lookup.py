@@ -18,6 +18,7 @@ from dobbin_like.objects.faces.working_copy import PENDING, PartialState, Workin
 from dobbin_like.objects.values.guards import is_elsewhere
 from dobbin_like.objects.values.here import here
 from dobbin_like.objects.values.refs import (
+    Identity,
     ObjectRef,
     State,
     in_class,
@@ -65,6 +66,27 @@ def refusal(obj: Any, name: str, value: Any = None) -> UsageError:
         return fixed.refusal(obj)
     elsewhere = type(obj) is type(obj)._p_faces.owned or is_elsewhere(ref_of(obj))
     return ReadOnlyError(class_name, oid, name, elsewhere)
+
+
+def refuse_setting(obj: Any, name: str, value: Any) -> None:
+    """Raise the error for setting an attribute of what is not checked out, if it is a change.
+
+    ``obj.items += more`` sets what it has read. If that is a persistent object, *obj* stays as it
+    is: it has changed itself.
+    """
+    if not (issubclass(type(value), Identity) and _state_of(obj).get(name) is value):
+        raise refusal(obj, name, value)
+    if name in (type(obj)._p_faces.data_names or type(obj)._p_faces.find_data_names()):
+        raise refusal(obj, name, value)  # Nobody knows what a setter does.
+
+
+def _state_of(obj: Any) -> State:
+    """Return the state of *obj*, which is read, as this thread sees it."""
+    while True:
+        cls = type(obj)
+        state = visible_state(obj) if cls is cls._p_faces.mask else native_dict(obj)
+        if state is not None and type(obj) is cls:  # Else it may be of another version.
+            return state
 
 
 def seen_dict(obj: Any) -> State:

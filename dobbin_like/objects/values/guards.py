@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from dobbin_like.exc import SharedValueError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.objects.values.here import here
-from dobbin_like.objects.values.refs import ObjectRef, native_dict, ref_of
+from dobbin_like.objects.values.refs import Identity, ObjectRef, native_dict, ref_of
 from dobbin_like.objects.values.value_kinds import (
     FRAMED,
     add_guarded,
@@ -32,6 +32,30 @@ def _refusal(method: str) -> Callable[..., Any]:
 
     refuse.__name__ = method
     return refuse
+
+
+def _refuse_item(self: Any, key: Any, value: Any) -> None:
+    if not holds(self, key, value):
+        raise refusal_of(self._p_kind, self._p_owner)
+
+
+_refuse_item.__name__ = "__setitem__"
+
+
+def holds(items: Any, key: Any, value: Any) -> bool:
+    """Return whether *value* is a persistent object, and what *items* have at *key*.
+
+    ``items[key] += more`` sets what it has read: such an object has changed itself, the items stay
+    as they are, and need no checkout.
+    """
+    if not issubclass(type(value), Identity):
+        return False
+    get = getattr(items, "get", items.__getitem__)  # The first adds nothing and makes nothing.
+    try:
+        now = get(key)
+    except (LookupError, TypeError):
+        return False
+    return now is value
 
 
 def refusal_of(kind: str, ref: ObjectRef | None) -> SharedValueError:
@@ -78,7 +102,7 @@ def _guarding(base: type, names: str) -> Callable[[_Class], _Class]:
 
     def complete(cls: Any) -> Any:
         for name in [*names.split(), "__init__"]:
-            setattr(cls, name, _refusal(name))
+            setattr(cls, name, _refuse_item if name == "__setitem__" else _refusal(name))
         # Much code makes another one by type(value)(...): that one is ordinary, as a copy is.
         cls.__new__ = lambda _cls, *args, **kwargs: base(*args, **kwargs)
         cls.__copy__ = _ordinary_copy
