@@ -55,7 +55,8 @@ class OriginalLog:
     @property
     def mode(self) -> int:
         """The permissions of the file."""
-        return mode_of(self._file.fd)
+        with disk.named(self.path):
+            return mode_of(self._file.fd)
 
     @property
     def place(self) -> LogPlace:

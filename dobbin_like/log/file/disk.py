@@ -177,8 +177,8 @@ def sync_directory(path: str) -> None:
     except PermissionError:  # It may be written and not read.
         os.sync()
         return
-    try:
-        with named(path):
+    with named(path):
+        try:
             os.fsync(directory_fd)
-    finally:
-        os.close(directory_fd)
+        finally:
+            os.close(directory_fd)

@@ -144,7 +144,9 @@ class LogFile:
 
         Requires: The commit lock.
         """
-        start, words = os.pread(self.fd, header.PAGE_SIZE, 0), Words(self.fd, self.path)
+        with disk.named(self.path):
+            start = os.pread(self.fd, header.PAGE_SIZE, 0)
+        words = Words(self.fd, self.path)
         if header.is_unwritten(start, disk.status(self.fd, self.path).st_size):
             page, _ = header.new_page(inode=self.key[1], follows=self.follows)
             try:
@@ -308,7 +310,13 @@ class LogFile:
             # Without a call: an interrupt comes before both, to be repeated, or after both.
             self.is_given_away = True
             if not (self.is_in_use and self._keep_number(fd)):
-                os.close(fd)
+                try:
+                    os.close(fd)
+                except OSError as error:
+                    # It is closed all the same. What has to stay was synced before, and an error
+                    # for which it is closed must not be hidden.
+                    if error.errno is None:
+                        raise
         self.fd = _NO_FILE
 
     def _keep_number(self, fd: int) -> bool:

@@ -240,6 +240,9 @@ class WritableLog:
         """Give files and lock back."""
         self.lock.close()
         self.log.close_file()
+        # What is in doubt may be in one that was replaced, which nothing else keeps.
+        for promise in list(self.writer.promises.values()):
+            promise.file.close()
 
     def after_fork_in_child(self) -> None:
         """Start anew in a forked child: own open file, new mutexes, nothing held.
