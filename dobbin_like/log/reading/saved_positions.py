@@ -100,7 +100,9 @@ def load_saved(
 
 
 def _warn(error: IntegrityError) -> None:
-    _logger.warning("saved positions can't be used, reading the whole log: %s", error)
+    # Its text: whoever keeps the record would keep the file, which is closed with its last reader.
+    text = str(error)
+    _logger.warning("saved positions can't be used, reading the whole log: %s", text)
 
 
 class _Source:
