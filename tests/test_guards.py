@@ -103,9 +103,10 @@ EVERY = [
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_a_container_in_shared_state_refuses_to_be_changed(shared, kind, name):
     box = shared(CONTAINERS[kind]())
+    arguments = (0, "new") if name == "__setitem__" else ()
 
     with pytest.raises(SharedValueError, match=f"this {kind} belongs to Box oid 0"):
-        getattr(box.value, name)()
+        getattr(box.value, name)(*arguments)
 
     assert box.value == CONTAINERS[kind]()
 
