@@ -518,7 +518,7 @@ def test_threads_that_put_in_disjoint_keys_never_fail(small, database):
             del tree[key]
         transaction.commit()
 
-    steps = Steps(120)
+    steps = Steps(timeout=120)
     for number in range(THREADS):
         steps.thread(lambda number=number: work(number))
     steps.join()
@@ -792,7 +792,7 @@ def test_readers_see_whole_trees_while_writers_change_them(small, database):
             seen += 1
         transaction.abort()
 
-    readers, writers = Steps(120), Steps(120)
+    readers, writers = Steps(timeout=120), Steps(timeout=120)
     for _ in range(2):
         readers.thread(read)
     for number in range(2):

@@ -28,8 +28,8 @@ class _Patience(threading.local):
     """
 
     def __init__(self, limit: float | None) -> None:
-        self.limit = limit
-        self.left = limit or 0.0
+        self.limit: float | None = limit
+        self.left: float = limit or 0.0
 
 
 class Durability:
