@@ -41,9 +41,6 @@ CALLS = {
 
 _UNLOCK = fcntl.F_UNLCK.to_bytes(2, sys.byteorder)
 
-Around = "Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]"
-"""What is called in place of a system call: with its name, itself, and its arguments."""
-
 
 @contextlib.contextmanager
 def watched(around: Any) -> Iterator[None]:
