@@ -135,13 +135,6 @@ MUTANTS: Final = (
         "sync",
     ),
     Mutant(
-        "recovery without the sync lock",
-        _PRESENCE + "repair",
-        "under_sync_lock(log.file, lambda: recover(log))",
-        "recover(log)",
-        "sync evict threads stops",
-    ),
-    Mutant(
         "threads join while one has the lock",
         _WRITABLE + "_join",
         "with self.lock.kept_free:",
@@ -327,13 +320,6 @@ MUTANTS: Final = (
         "self.unseen = appended.transactions[:]",
         "self.unseen = []",
         "threads",
-    ),
-    Mutant(
-        "what is not durable is not synced at the end",
-        _WRITABLE + "_tidy",
-        "self.durability.queue.make_durable(self.log.file, end, appended.failures)",
-        "pass",
-        "kills",
     ),
     Mutant(
         "the page is not synced",

@@ -25,8 +25,9 @@ from dobbin_like.exc import ConflictError, InDoubtError, LockTimeout, SelfWaitEr
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file import disk, range_wait
-from dobbin_like.log.format.header import PAGE_SIZE
-from dobbin_like.log.writing import flusher
+from dobbin_like.log.format.header import FAILURES, PAGE_SIZE, WORD_SIZE, word_offset
+from dobbin_like.log.writing import flusher, presence
+from dobbin_like.log.writing.recovery import recover
 from dobbin_like.persistent import PersistentDict, checkout
 from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.transactions.commit import lock
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dobbin_like.log import LoggedTransaction
+    from dobbin_like.log.reading.readable import ReadableLog
 
 fork = multiprocessing.get_context("fork")
 WAIT_SECONDS = 10
@@ -649,6 +651,49 @@ def test_whoever_opens_the_log_repairs_it_though_others_have_it_open(
             assert [logged.tid for logged in other.transactions()] == [1, 2]
         assert visible(log) == [2]
         commit(log, 0, b"goes on")
+
+
+def test_a_repair_waits_for_whoever_syncs(
+    path: Path, slow: SlowDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A word may be damaged at any time, and both are about to store DURABLE."""
+    order: list[str] = []
+    arrived = threading.Event()
+    steps = Steps()
+
+    def take(fd: int, where: str, which: int) -> None:
+        arrived.set()
+        range_wait_take(fd, where, which)
+
+    def recover_then(log: ReadableLog) -> None:
+        order.append("repairs")
+        arrived.set()
+        recover(log)
+
+    with opened(path, 2) as (first, second):
+
+        def sync() -> None:
+            first.confirm(logged)
+            order.append("has synced")
+
+        logged = append(first, 0, b"syncs")
+        steps.thread(sync)
+        slow.wait_until_one_syncs()
+        range_wait_take = range_wait.take
+        monkeypatch.setattr(range_wait, "take", take)
+        monkeypatch.setattr(presence, "recover", recover_then)
+        with path.open("r+b") as file:
+            file.seek(word_offset(FAILURES))
+            file.write(b"\xff" * WORD_SIZE)
+        steps.thread(lambda: commit(second, 1, b"repairs"))
+        assert arrived.wait(WAIT_SECONDS)
+        order.append("ends")
+        slow.let_all_end()
+        steps.join()
+
+        assert order[0] == "ends"
+        assert sorted(order) == ["ends", "has synced", "repairs"]
+        assert visible(first) == [2, 3]
 
 
 def test_a_repair_writes_again_what_is_not_durable(
