@@ -6,7 +6,6 @@ import contextlib
 import copy
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from dobbin_like.persistent import (
 )
 from dobbin_like.storage import TransactionLog
 from tests.helpers import processes
+from tests.helpers.terminal import open_terminal
 from tests.helpers.transactions import fail
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -868,7 +868,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(history: str, args: str, title: bytes
     arguments = args.format(history).split()
     command = [sys.executable, "-m", "dobbin_like", *arguments]
     seen = []
-    leader, follower = pty.openpty()
+    leader, follower = open_terminal()
     with processes.start(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=follower):
         os.close(follower)
         with contextlib.suppress(OSError):  # The other end is closed.

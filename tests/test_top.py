@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from dobbin_like.testing.steps import TIMEOUT_SECONDS
 from dobbin_like.watch.activity import LogUser, LogWatch, users_of
 from tests.helpers import processes
 from tests.helpers.processes import ROOT, exit_code, forked, python_path
+from tests.helpers.terminal import open_terminal
 from tests.helpers.transactions import change, fail
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def test_ctrl_c_ends_it_cleanly(log_path: Path, options: tuple[str, ...]) -> Non
 
 @pytest.mark.slow
 def test_on_a_terminal_it_is_drawn_anew_until_ctrl_c(log_path: Path) -> None:
-    leader, follower = pty.openpty()
+    leader, follower = open_terminal()
     command = [sys.executable, "-m", "dobbin_like", "top", log_path, "--interval", "0.05"]
     seen, told = b"", False
     with processes.start(command, cwd=ROOT, stdout=follower, stderr=subprocess.PIPE) as process:

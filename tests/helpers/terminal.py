@@ -15,6 +15,8 @@ from pathlib import Path
 from select import select
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.helpers import processes
 
 if TYPE_CHECKING:
@@ -62,12 +64,20 @@ class Terminal:
         return False
 
 
+def open_terminal() -> tuple[int, int]:
+    """Return the descriptors of both sides of a new terminal: a person's, and a program's."""
+    try:
+        return pty.openpty()
+    except OSError as error:  # As in a container without /dev/pts.
+        pytest.skip(f"no terminal can be had here: {error}")
+
+
 @contextmanager
 def on_terminal(
     command: list[str], *, columns: int = 80, env: dict[str, str] | None = None, **options: Any
 ) -> Iterator[Terminal]:
     """Run a program on a terminal; *options* may put something else in the place of a stream."""
-    leader, follower = pty.openpty()
+    leader, follower = open_terminal()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     base = {
         name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")
