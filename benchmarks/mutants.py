@@ -122,7 +122,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a replaced file is recovered",
-        _PRESENCE + "_is_at_path",
+        _FILE + "at_path:is_at_path",
         "return (found.st_dev, found.st_ino) == file.key",
         "return True",
         "pack stops",

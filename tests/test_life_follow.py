@@ -584,7 +584,7 @@ def test_a_log_is_closed_while_another_thread_joins_those_of_the_packed_one(
     steps, held, comes = Steps(), [], threading.Event()
     log = TransactionLog(path)
     writing = log._writing
-    make_durable, is_at_path = writing.durability.make_durable, presence._is_at_path
+    make_durable, is_at_path = writing.durability.make_durable, presence.is_at_path
     enter = presence.alone.__enter__
 
     def follow() -> None:
@@ -592,13 +592,13 @@ def test_a_log_is_closed_while_another_thread_joins_those_of_the_packed_one(
         database.pack()
         while log.generation < 1:
             catch_up(log)
-        monkeypatch.setattr(presence, "_is_at_path", join_slowly)
+        monkeypatch.setattr(presence, "is_at_path", join_slowly)
         steps.thread(writing._join)
         with steps[1]:
             pass
 
     def join_slowly(file: Any) -> bool:
-        monkeypatch.setattr(presence, "_is_at_path", is_at_path)
+        monkeypatch.setattr(presence, "is_at_path", is_at_path)
         with steps[0]:
             pass
         comes.wait(0.2)  # It must not come: the locks of the open file are this thread's.

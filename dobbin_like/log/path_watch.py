@@ -12,6 +12,7 @@ import time
 from typing import Final
 
 from dobbin_like.exc import LogMovedError
+from dobbin_like.log.file.at_path import check_path
 from dobbin_like.log.reading.readable import ReadableLog
 
 __all__ = ["PathWatch"]
@@ -45,7 +46,7 @@ class PathWatch:
 
     def _look(self) -> None:
         try:
-            self._log.file.check_path()
+            check_path(self._log.file)
         except LogMovedError as error:
             if self._told.acquire(blocking=False):
                 _logger.warning("%s; until then, what is read is what was in it", error)

@@ -45,6 +45,7 @@ from dobbin_like.contract import (
 from dobbin_like.exc import LogError
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.log.counts import LogCounts, counted
+from dobbin_like.log.file import at_path
 from dobbin_like.log.file.disk import status
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import PACKED, remove_left, remove_stale
@@ -195,7 +196,7 @@ class TransactionLog:
     def check_path(self) -> None:
         """Raise LogMovedError if another log is at the path, or none: for what is done by path."""
         self._reading.check_open()
-        self._reading.file.check_path()
+        at_path.check_path(self._reading.file)
 
     @property
     def file(self) -> LogFile:

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, Final
 
-from dobbin_like.log.file import lock, status
+from dobbin_like.log.file import file_lock, lock, status
 from dobbin_like.log.file.range_lock import EXCLUSIVE, SHARED
 from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.testing.disk import SimulatedFile
@@ -387,8 +387,8 @@ def replacements() -> dict[int, Any]:
         (io, SimpleNamespace(FileIO=_FileIO, BytesIO=io.BytesIO)),
         (Path, _Path),
         (status.status_reader, _status_reader),
-        (lock.try_lock, _try_lock),
-        (lock.unlock, _unlock),
+        (file_lock.try_lock, _try_lock),
+        (file_lock.unlock, _unlock),
         (fcntl.flock, _fcntl.flock),
         (fcntl.fcntl, _fcntl.fcntl),
         (lock._holders, _Holders()),  # noqa: SLF001

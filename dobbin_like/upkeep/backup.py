@@ -19,6 +19,7 @@ from dobbin_like.log import TransactionLog
 from dobbin_like.log.copies.backup_copy import Copied, LogCopy, copy_frames, copy_page
 from dobbin_like.log.copies.backup_source import OriginalLog
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.at_path import check_opened
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import NewFile, check_place
 from dobbin_like.log.file.words import Words
@@ -90,7 +91,7 @@ def backup(
         storage.check_path()
         raise CopyError(path, f"{storage.path} has no transaction yet")
     with closing(OriginalLog(storage.path)) as original:
-        mine.check_opened(original.file)  # It may have been moved since.
+        check_opened(mine, original.file)  # It may have been moved since.
         if Path(path).exists() and Path(path).samefile(storage.path):
             raise CopyError(path, "this is the database itself")
         original.sync()

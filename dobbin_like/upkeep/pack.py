@@ -36,6 +36,7 @@ from dobbin_like.ids import Tid
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.copies.packed_log import PackedLog, check_names
+from dobbin_like.log.file.at_path import check_opened
 from dobbin_like.log.file.new_file import PackFile, remove_left
 from dobbin_like.mistaken.arguments import check_callables, check_flags
 from dobbin_like.store import Progress, Store
@@ -187,7 +188,7 @@ def pack_file(
         old = PackedLog(path, wanted, read_only=dry_run, stopping=stopping)
         stack.enter_context(contextlib.closing(old))
         if mine is not None:
-            mine.check_opened(old.file)  # It may have been moved since.
+            check_opened(mine, old.file)  # It may have been moved since.
         if wanted is not None and not isinstance(keep, timedelta):
             refuse_the_future(path, keep, began_at, _newest(old, wanted))
         report = _pack(old, file, progress, least_garbage, stopping)

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from dobbin_like.exc import CopyError, LogMovedError
 from dobbin_like.log.copies.backup_source import OriginalLog
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.at_path import size_at_path
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import header, record
 from dobbin_like.log.format.header import Page, encode_page, inode_value
@@ -90,7 +91,7 @@ class LogCopy:
     def check_path(self) -> None:
         """Raise CopyError if the file is not at its path any more: what was copied is lost."""
         try:
-            self._log.file.size_at_path()
+            size_at_path(self._log.file)
         except LogMovedError as error:
             reason = "it was deleted or replaced while it was written; make the backup again"
             raise CopyError(self.path, reason) from error

@@ -16,6 +16,7 @@ from dobbin_like.contract import Entry
 from dobbin_like.exc import LockTimeout, PackError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file import disk
+from dobbin_like.log.file.at_path import is_replaced, size_at_path
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.format import record
 from dobbin_like.log.format.header import PAGE_SIZE, REPLACED, STATE, USUAL, Page, encode_page
@@ -220,14 +221,14 @@ class PackedLog:
         assert words is not None
         # Where links lead to: to replace a link would leave the file to all its other names.
         place = os.path.realpath(self.path)
-        file.size_at_path()  # Since the lock was taken, much may have been copied.
+        size_at_path(file)  # Since the lock was taken, much may have been copied.
         check_names(self.path, disk.status(file.fd, file.path).st_nlink)
         try:
             # First: should we die in between, the next holder of the lock takes it back.
             words.put(STATE, REPLACED)
             os.replace(path, place)  # noqa: PTH105
         except BaseException as error:
-            if not file.is_replaced():
+            if not is_replaced(file):
                 words.put(STATE, USUAL)
             if isinstance(error, OSError) and error.errno in _REFUSED:
                 reason = f"no other file can take its place ({error.strerror})"

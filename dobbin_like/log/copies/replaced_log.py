@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from dobbin_like.exc import CopyError, IntegrityError, LogMovedError
+from dobbin_like.log.file.at_path import size_at_path
 from dobbin_like.log.file.disk import DiskError, status
 from dobbin_like.log.file.lock import CommitLock
 from dobbin_like.log.file.log_file import LogFile
@@ -73,7 +74,7 @@ class ReplacedLog:
         except BaseException:
             # Not if only what follows has failed, or was interrupted.
             with contextlib.suppress(LogMovedError):
-                self._file.size_at_path()
+                size_at_path(self._file)
                 words.put(STATE, USUAL)
             raise
 
@@ -83,7 +84,7 @@ class ReplacedLog:
         file.open_for_writing()
         self._lock.acquire(self._timeout)
         try:
-            file.size_at_path()
+            size_at_path(file)
         except LogMovedError:
             return False
         with contextlib.suppress(IntegrityError):  # Nobody can open it, and few have.

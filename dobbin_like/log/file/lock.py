@@ -1,6 +1,6 @@
-"""The locks of files: the commit lock of a log, and by portalocker that of any other.
+"""The commit lock of a log. That of any other file is :mod:`.file_lock`.
 
-The commit lock lets one thread of one process at a time write. It is ``flock`` on the log.
+It lets one thread of one process at a time write. It is ``flock`` on the log.
 A flock belongs to the open file: two instances in one process exclude each other, and the
 kernel takes it from a process that dies (I4). A mutex stands before it, because threads of
 one instance share the open file. Knows nothing of frames.
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from threading import get_ident
 from types import BuiltinFunctionType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 from dobbin_like.exc import ClosedError, LatePatchError, LockTimeout, SelfWaitError
 from dobbin_like.log.file.disk import DiskError
@@ -27,16 +27,11 @@ from dobbin_like.processes.interrupts import reentrant_lock
 from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.warn_after import Waits
 
-if TYPE_CHECKING:
-    from portalocker.portalocker import FlockLocker
-
 _logger = logging.getLogger(__name__)
 
-# FlockLocker, not portalocker.lock(): that one follows a switch of the process which may be
-# set to lockf, and lockf belongs to the process: two instances would both get the lock.
-# The commit lock takes the primitive that the locker has, with plain numbers: every commit
-# passes here twice, and the flags of portalocker cost more than the system calls; and a
-# program that commits once need not wait for the import.
+# The primitive that the locker of portalocker has, with plain numbers: every commit passes here
+# twice, and the flags of portalocker cost more than the system calls; and a program that commits
+# once need not wait for the import.
 _flock: Final = fcntl.flock
 _WAIT: Final = fcntl.LOCK_EX
 _TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
@@ -55,33 +50,6 @@ as long for what it does next: the processor has forgotten its code and data mea
 
 _FIRST_PAUSE_SECONDS: Final = 0.0001
 _LONGEST_PAUSE_SECONDS: Final = 0.002
-
-
-def _locker() -> FlockLocker:
-    # Late: it takes some 20 ms to import, and most programs never ask for such a lock.
-    from portalocker.portalocker import FlockLocker
-
-    return FlockLocker()
-
-
-def try_lock(fd: int, path: str) -> bool:
-    """Lock a file if it is free; return whether it was. Raises OSError: it can't be locked."""
-    try:
-        from portalocker import AlreadyLocked, LockException, LockFlags
-    except OSError as error:  # Of its modules: there is no descriptor left.
-        raise OSError(error.errno, error.strerror, path) from error
-    try:
-        _locker().lock(fd, LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
-    except AlreadyLocked:
-        return False
-    except LockException as error:
-        raise OSError(errno.ENOLCK, f"it can't be locked: {error}", path) from error
-    return True
-
-
-def unlock(fd: int) -> None:
-    """Let others lock a file that try_lock() has locked."""
-    _flock(fd, _FREE)  # As the locker does, of which the import may be what has failed.
 
 
 _holders: dict[tuple[int, int], tuple[int, int]] = ThreadedDict()

@@ -7,7 +7,6 @@ Knows no frames.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from dobbin_like.exc import LogError, LogMovedError, NotALogError, ReadOnlyStorageError
+from dobbin_like.exc import LogMovedError, NotALogError, ReadOnlyStorageError
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.range_lock import check_system
 from dobbin_like.log.file.status import Status, status_of, status_reader
@@ -26,7 +25,7 @@ from dobbin_like.log.format import header
 from dobbin_like.log.format.header import Page
 from dobbin_like.processes.interrupts import reentrant_lock
 
-_NO_FILE = -1
+NO_FILE = -1
 
 _FOLLOWS = (
     "it follows another log and is for reading; open with read_only=True, or make a log of its "
@@ -68,7 +67,7 @@ class LogFile:
         self.path = path
         self.read_only = read_only
         self.follows = follows
-        self.fd: int = _NO_FILE
+        self.fd: int = NO_FILE
         self.page: Page | None = None
         self.words: Words | None = None
         self.joined: bool = False
@@ -110,7 +109,7 @@ class LogFile:
             if self.words is not None:
                 return True
             fd = self.fd
-            if fd == _NO_FILE:
+            if fd == NO_FILE:
                 try:
                     fd = self._open_descriptor()
                 except FileNotFoundError:
@@ -127,7 +126,7 @@ class LogFile:
         A new file is for its owner: it may hold what others must not read.
         """
         with self._opening:
-            if self.fd == _NO_FILE:
+            if self.fd == NO_FILE:
                 fd = disk.open_file(self.path, os.O_RDWR | os.O_CREAT)
                 try:
                     self._adopt(fd)
@@ -177,64 +176,6 @@ class LogFile:
         """What the word INODE is to say of this file."""
         return header.inode_value(self.key[1])
 
-    def size_at_path(self) -> int:
-        """Return the size of the file, in bytes, if the path still leads to it.
-
-        A commit to a file that was replaced or deleted would be lost.
-
-        Requires: The commit lock.
-
-        Raises:
-            LogMovedError: It does not.
-        """
-        try:
-            device, inode, size = self.status()
-        except FileNotFoundError:
-            raise LogMovedError(self.path, "the file is gone") from None
-        except OSError as error:
-            if error.errno is None:
-                raise
-            raise disk.DiskError(error.errno, error.strerror, self.path) from error
-        self._check_key((device, inode))
-        return size
-
-    def check_path(self) -> None:
-        """Raise LogMovedError if neither this file is at the path nor the log, packed since."""
-        if self.words is None:  # Whatever comes to the path is what this one waits for.
-            return
-        try:
-            found = os.stat(self.path)
-            if (found.st_dev, found.st_ino) != self.key and not self.is_replaced():
-                self._check_key((found.st_dev, found.st_ino))
-        except FileNotFoundError:
-            raise LogMovedError(self.path, "the file is gone") from None
-
-    def check_opened(self, other: LogFile) -> None:
-        """Raise LogMovedError unless *other* is this file, or the log, packed since.
-
-        It was opened by the same path, later than this one: whatever lay there by then.
-        """
-        if self.page is None:  # See check_path().
-            return
-        if other.page is None and other.fd == _NO_FILE:
-            raise LogMovedError(self.path, "the file is gone")
-        if other.page is None or not self._goes_on_with(other.page):
-            self._check_key(other.key)
-
-    def check_restored(self) -> None:
-        """Raise LogMovedError if a backup has come to the path, as STATE says it would."""
-        with contextlib.suppress(FileNotFoundError):
-            found = os.stat(self.path)
-            self._check_key((found.st_dev, found.st_ino))
-
-    def _check_key(self, key: tuple[int, int]) -> None:
-        if key != self.key:
-            why = ", restored from a backup" if self._is_marked() else ""
-            raise LogMovedError(self.path, f"another file is there{why}")
-
-    def _is_marked(self) -> bool:
-        return self.words is not None and self.words.find(header.STATE) == header.RESTORED
-
     def get_ready(self) -> None:
         """Do what takes time when a file is written to for the first time: without any lock.
 
@@ -245,38 +186,6 @@ class LogFile:
         if reader is not None:
             self.status = reader
             self.is_ready = True
-
-    def is_replaced(self) -> bool:
-        """Return whether another file of the same log is at the path: it was packed.
-
-        Raises:
-            OSError: The file there can't be opened.
-        """
-        if self._is_marked():
-            return False
-        with disk.named(self.path):
-            try:
-                fd = os.open(self.path, os.O_RDONLY)
-            except FileNotFoundError:
-                return False
-            try:
-                status = os.fstat(fd)
-                start = os.pread(fd, header.PAGE_SIZE, 0)
-            finally:
-                os.close(fd)
-        if (status.st_dev, status.st_ino) == self.key:
-            return False
-        try:
-            return self._goes_on_with(header.decode_page(self.path, start))
-        except LogError:
-            return False
-
-    def _goes_on_with(self, found: Page) -> bool:
-        """Return whether the file that begins with *found* is a later one of this log."""
-        page = self.page
-        if page is None or self._is_marked():  # Of the same log, perhaps, and no continuation.
-            return False
-        return found.store_id == page.store_id and found.generation > page.generation
 
     def looks_begun(self) -> bool:
         """Return whether attach() is worth while. Cost: one system call."""
@@ -302,8 +211,8 @@ class LogFile:
         self._close_descriptor()
 
     def _close_descriptor(self) -> None:
-        fd = getattr(self, "fd", _NO_FILE)
-        if fd != _NO_FILE and self._is_descriptor(fd):
+        fd = getattr(self, "fd", NO_FILE)
+        if fd != NO_FILE and self._is_descriptor(fd):
             # First: a thread that gets the number, once it is free, must not mark what is opened
             # here again.
             _owners.pop(fd, None)
@@ -317,7 +226,7 @@ class LogFile:
                     # for which it is closed must not be hidden.
                     if error.errno is None:
                         raise
-        self.fd = _NO_FILE
+        self.fd = NO_FILE
 
     def _keep_number(self, fd: int) -> bool:
         """Close the file, and let nobody have its number while who uses it may do so.
@@ -351,7 +260,7 @@ class LogFile:
     def check_descriptor(self) -> None:
         """Raise LogMovedError if the descriptor was closed: its number may be another file's."""
         fd = self.fd
-        if fd != _NO_FILE and not self._is_descriptor(fd):
+        if fd != NO_FILE and not self._is_descriptor(fd):
             raise LogMovedError(self.path, _CLOSED)
 
     def after_fork_in_child(self) -> None:
@@ -368,7 +277,7 @@ class LogFile:
         self.sync_turn = reentrant_lock()
         self.is_syncing = False
         self.joined = False
-        if self.fd == _NO_FILE or self.is_given_away:
+        if self.fd == NO_FILE or self.is_given_away:
             return
         # By the descriptor: a file that was replaced is not at the path any more.
         own = f"/proc/self/fd/{self.fd}"

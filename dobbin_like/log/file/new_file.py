@@ -20,7 +20,7 @@ from typing import Final, Self
 from dobbin_like.exc import CopyError, Error, PackError, PackRunningError
 from dobbin_like.log.file import disk
 from dobbin_like.log.file.disk import named, open_file, sync_directory
-from dobbin_like.log.file.lock import try_lock, unlock
+from dobbin_like.log.file.file_lock import try_lock, unlock
 from dobbin_like.log.file.rights import take_over
 from dobbin_like.log.format import header
 from dobbin_like.processes.children import in_children

@@ -16,6 +16,7 @@ from dobbin_like.contract import Transaction
 from dobbin_like.exc import ClosedError, IntegrityError, StreamMovedError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file import disk, range_lock
+from dobbin_like.log.file.at_path import check_restored
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.words import SEEN_SIZE, Words
 from dobbin_like.log.format.header import (
@@ -168,7 +169,7 @@ class ReadableLog:
         if not news and replaced:
             return self._follow()
         if not news and state == RESTORED:
-            self.file.check_restored()
+            check_restored(self.file)
         return news
 
     def _visible(self, words: Words, block: bytes) -> int:

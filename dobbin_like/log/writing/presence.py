@@ -9,9 +9,9 @@ alone. Readers hold nothing: that one is there must not make a writer skip recov
 from __future__ import annotations
 
 import fcntl
-import os
 
 from dobbin_like.log.file import range_lock, range_wait
+from dobbin_like.log.file.at_path import is_at_path
 from dobbin_like.log.file.disk import named
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.range_lock import OPENING, WRITER
@@ -50,7 +50,7 @@ def _join(log: ReadableLog, file: LogFile) -> bool:
     joined = False
     try:
         is_alone = range_lock.lock(file.fd, file.path, WRITER, wait=False)
-        if not _is_at_path(file):
+        if not is_at_path(file):
             return False
         if (is_alone or has_failed(file)) and not _repaired(log, file, is_alone=is_alone):
             return False
@@ -67,7 +67,7 @@ def _repaired(log: ReadableLog, file: LogFile, *, is_alone: bool) -> bool:
     try:
         fcntl.flock(file.fd, fcntl.LOCK_EX)
         # Nobody replaces it now; else another thread might follow meanwhile.
-        if not _is_at_path(file):
+        if not is_at_path(file):
             return False
         if is_alone or has_failed(file):
             repair(log)
@@ -103,12 +103,3 @@ def has_failed(file: LogFile) -> bool:
     assert words is not None
     failures = words.find(FAILURES)
     return failures is None or bool(failures & 1)
-
-
-def _is_at_path(file: LogFile) -> bool:
-    """Return whether no other file has taken the place; that none is there is told later."""
-    try:
-        found = os.stat(file.path)  # noqa: PTH116  device and inode
-    except FileNotFoundError:
-        return True
-    return (found.st_dev, found.st_ino) == file.key

@@ -22,6 +22,7 @@ from dobbin_like.exc import (
     ReadOnlyStorageError,
 )
 from dobbin_like.log.file import range_lock
+from dobbin_like.log.file.at_path import is_replaced, size_at_path
 from dobbin_like.log.file.disk import DiskError
 from dobbin_like.log.file.lock import CommitLock
 from dobbin_like.log.file.log_file import LogFile
@@ -332,11 +333,11 @@ class WritableLog:
 
     def _size_at_path(self, file: LogFile) -> int:
         try:
-            return file.size_at_path()
+            return size_at_path(file)
         except LogMovedError:
             # Opened for creation, it may have been begun and packed by others since.
             file.attach()
-            if file.is_replaced():
+            if is_replaced(file):
                 raise LogPackedError(self.log.path, "the log was packed") from None
             if file.words is None:
                 # Opened for creation a moment ago: the next acquire() opens it anew.
@@ -347,7 +348,7 @@ class WritableLog:
 
     def _refuse_moved(self, file: LogFile) -> None:
         # That file: another thread may have followed meanwhile.
-        if file.is_replaced():
+        if is_replaced(file):
             raise LogPackedError(self.log.path, "the log was packed")
         raise LogMovedError(self.log.path, "another file is there")
 
