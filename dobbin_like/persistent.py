@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dobbin_like.late import late_names
 from dobbin_like.objects.faces.asking import is_changed, is_checked_out, touch
 from dobbin_like.objects.faces.base import Persistent, checkout
-from dobbin_like.objects.faces.faces import PersistentABCMeta, PersistentMeta
+from dobbin_like.objects.faces.classes.metaclass import PersistentABCMeta, PersistentMeta
 from dobbin_like.objects.faces.stream import PersistentFile, PersistentStream
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from dobbin_like.mistaken.arguments import check_manager, checked_names, wrong_t
 from dobbin_like.objects.codec.classes import ClassTable
 from dobbin_like.objects.codec.policy import Policy
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.faces.classes.metaclass import PersistentMeta
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.graph.graph import Graph
 from dobbin_like.objects.values.here import current_scope, scope_of_context

@@ -63,8 +63,9 @@ HOUSE = {
         (
             "log.file  log.file.disk  log.file.lock_table",
             "log.file.range_lock  log.file.rights  log.file.status",
-            "log.file.lock  log.file.range_wait  log.file.words",
+            "log.file.file_lock  log.file.lock  log.file.range_wait  log.file.words",
             "log.file.log_file  log.file.new_file",
+            "log.file.at_path",
         ),
     ),
     "log.reading": Room(
@@ -132,12 +133,13 @@ HOUSE = {
     "objects.faces": Room(
         "ground  objects.values  objects.deltas",
         (
-            "objects.faces  objects.faces.elsewhere  objects.faces.working_copy",
-            "objects.faces.cached",
-            "objects.faces.methods",
-            "objects.faces.declaration",
-            "objects.faces.faces",
-            "objects.faces.lookup",
+            "objects.faces  objects.faces.classes  objects.faces.elsewhere "
+            "objects.faces.working_copy",
+            "objects.faces.classes.cached",
+            "objects.faces.classes.methods",
+            "objects.faces.classes.declaration",
+            "objects.faces.classes.faces",
+            "objects.faces.classes.metaclass  objects.faces.lookup",
             "objects.faces.base  objects.faces.view",
             "objects.faces.asking  objects.faces.broken  objects.faces.stored_attribute "
             "objects.faces.stream",

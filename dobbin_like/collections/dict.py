@@ -30,7 +30,7 @@ from dobbin_like.collections.common import (
     writable,
 )
 from dobbin_like.exc import SharedValueError
-from dobbin_like.objects.faces.faces import PersistentABCMeta
+from dobbin_like.objects.faces.classes.metaclass import PersistentABCMeta
 from dobbin_like.objects.values.guards import holds
 from dobbin_like.objects.values.value_kinds import FROZEN_DICT
 

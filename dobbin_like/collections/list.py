@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, o
 from dobbin_like.collections.common import Container, comparison, plain, touching, writable
 from dobbin_like.exc import SharedValueError
 from dobbin_like.in_place import in_place
+from dobbin_like.objects.faces.classes.metaclass import PersistentABCMeta
 from dobbin_like.objects.faces.elsewhere import IN_LISTS, telling
-from dobbin_like.objects.faces.faces import PersistentABCMeta
 from dobbin_like.objects.values.guards import holds
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from dobbin_like.collections.common import (
     writable,
 )
 from dobbin_like.in_place import in_place
+from dobbin_like.objects.faces.classes.metaclass import PersistentABCMeta
 from dobbin_like.objects.faces.elsewhere import IN_SETS, telling
-from dobbin_like.objects.faces.faces import PersistentABCMeta
 
 T = TypeVar("T")
 S = TypeVar("S")

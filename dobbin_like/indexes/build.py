@@ -28,7 +28,7 @@ from dobbin_like.indexes.known import wrong_name
 from dobbin_like.indexes.scan import KeyScan
 from dobbin_like.mistaken.arguments import check_callables, check_flags
 from dobbin_like.objects.faces.base import Persistent, checkout
-from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.faces.classes.metaclass import PersistentMeta
 from dobbin_like.objects.values.refs import native_dict, ref_of
 from dobbin_like.search.snapshot_scan import SnapshotScan
 from dobbin_like.store import Progress, Store

@@ -20,7 +20,7 @@ from dobbin_like.indexes.known import wrong_name
 from dobbin_like.indexes.plan import plan
 from dobbin_like.objects.deltas.overlay import Overlay
 from dobbin_like.objects.faces.base import is_new
-from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.faces.classes.metaclass import PersistentMeta
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.faces.working_copy import PENDING
 from dobbin_like.objects.values.refs import native_dict, ref_of

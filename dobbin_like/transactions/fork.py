@@ -8,7 +8,7 @@ import weakref
 from typing import Any, Final
 
 from dobbin_like.contract import Storage
-from dobbin_like.objects.faces.faces import making
+from dobbin_like.objects.faces.classes.faces import making
 from dobbin_like.objects.graph.counts import Counts
 from dobbin_like.processes.children import in_children
 from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock

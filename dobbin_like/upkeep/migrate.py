@@ -10,7 +10,7 @@ from dobbin_like.ids import Oid
 from dobbin_like.mistaken.arguments import check_callables, check_count
 from dobbin_like.objects.codec.versions import VERSION, upgrade
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.faces.classes.metaclass import PersistentMeta
 from dobbin_like.objects.graph.changes import Changes
 from dobbin_like.objects.values.refs import ref_of
 from dobbin_like.store import Progress, Store, warn_if_redefined

@@ -28,7 +28,7 @@ from dobbin_like.objects.codec.policy import SENTINEL, is_reduced_by_own
 from dobbin_like.objects.codec.refused.instead import NO_SENTINEL
 from dobbin_like.objects.codec.stand_in import StandIn, StandInMeta, stand_in_member
 from dobbin_like.objects.deltas.delta import Delta
-from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.faces.classes.metaclass import PersistentMeta
 from dobbin_like.objects.values.reduced import REDUCERS
 from dobbin_like.objects.values.refs import State
 from dobbin_like.objects.values.shapes import Shape

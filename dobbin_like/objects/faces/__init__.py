@@ -1,5 +1,5 @@
 """The classes that are generated for each persistent class; see "Faces" in the architecture.
 
 Read ``base.py`` first: ``Persistent``, ``checkout()`` and what each face answers, as ``lookup.py``
-finds it. ``faces.py`` generates the classes, ``view.py`` is the snapshot of a thread.
+finds it. ``classes/`` makes them of a program's class, ``view.py`` is the snapshot of a thread.
 """

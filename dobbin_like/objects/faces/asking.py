@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dobbin_like.exc import NotPersistentError
 from dobbin_like.objects.deltas.delta import ITEMS
 from dobbin_like.objects.faces.base import Persistent, checkout, is_new, is_open
-from dobbin_like.objects.faces.faces import PersistentMeta
+from dobbin_like.objects.faces.classes.metaclass import PersistentMeta
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.here import here, states_here
 from dobbin_like.objects.values.refs import ref_of

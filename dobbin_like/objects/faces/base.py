@@ -13,13 +13,14 @@ from weakref import getweakrefs
 
 from dobbin_like.exc import CheckedOutElsewhereError, NotPersistentError
 from dobbin_like.ids import OWN_ATTRIBUTES, Oid, Tid
+from dobbin_like.objects.faces.classes.faces import LAYERS, TOPS
+from dobbin_like.objects.faces.classes.metaclass import PersistentMeta
 from dobbin_like.objects.faces.elsewhere import (
     IN_OBJECTS,
     Elsewhere,
     no_attribute,
     no_such_attribute,
 )
-from dobbin_like.objects.faces.faces import LAYERS, TOPS, PersistentMeta
 from dobbin_like.objects.faces.lookup import (
     MISSING,
     class_attribute,

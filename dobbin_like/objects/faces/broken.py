@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from dobbin_like.exc import BrokenObjectError, UnloadedClassError
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.faces.faces import TOPS, PersistentMeta
+from dobbin_like.objects.faces.classes.faces import TOPS
+from dobbin_like.objects.faces.classes.metaclass import PersistentMeta
 from dobbin_like.objects.faces.lookup import load
 from dobbin_like.objects.values.refs import ref_of
 

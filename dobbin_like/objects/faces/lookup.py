@@ -11,9 +11,9 @@ from typing import Any, Final
 from weakref import getweakrefs
 
 from dobbin_like.exc import ClosedError, FixedClassError, ReadCycleError, ReadOnlyError, UsageError
-from dobbin_like.objects.faces.declaration import own_dict
+from dobbin_like.objects.faces.classes.declaration import own_dict
+from dobbin_like.objects.faces.classes.faces import Guarded
 from dobbin_like.objects.faces.elsewhere import FixedProperty, no_attribute, no_such_attribute
-from dobbin_like.objects.faces.faces import Guarded
 from dobbin_like.objects.faces.working_copy import PENDING, PartialState, WorkingCopy
 from dobbin_like.objects.values.guards import is_elsewhere
 from dobbin_like.objects.values.here import here

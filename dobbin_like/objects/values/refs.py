@@ -1,7 +1,7 @@
 """What lies under the faces of a persistent object: its dict, its reference, its thread.
 
 An instance of a persistent class stays the same; its class (its *face*) and its dict are
-replaced. Read :mod:`~dobbin_like.objects.faces.faces` next.
+replaced. Read :mod:`~dobbin_like.objects.faces.classes.faces` next.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any, Final, cast
 
 from dobbin_like.exc import ClassNotSupported
-from dobbin_like.objects.faces.cached import with_threads
+from dobbin_like.objects.faces.classes.cached import with_threads
 from dobbin_like.objects.values.refs import Identity
 
 _SET: Final = object.__setattr__
