@@ -1,8 +1,8 @@
 """``Persistent`` and what its faces answer; ``checkout``.
 
 The plain face has no hook on reading. The layers below are mixed into the generated classes of
-:mod:`.faces`; they ask the jar of the object for the state that the calling thread sees. How they
-look an attribute up: :mod:`.lookup`.
+:mod:`.classes.faces`; they ask the jar of the object for the state that the calling thread sees.
+How they look an attribute up: :mod:`.lookup`.
 """
 
 from __future__ import annotations
