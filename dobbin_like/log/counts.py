@@ -1,7 +1,7 @@
-"""A log in figures: what one instance has done to it, and how it is at the moment.
+"""A log in figures: what one instance has done to it, and its current state.
 
-What is counted is counted by whoever does it, under the lock that is held there anyway; the rest
-is found out when somebody asks. Changes nothing, and waits for nobody.
+Each step counts itself under the lock that it holds anyway; the rest is computed on request.
+Changes nothing, and waits for no lock.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def counted(reading: ReadableLog, writing: WritableLog) -> LogCounts:
     Cost: The transactions that it has not read yet, but for their states.
     """
     reading.check_open()
-    # Held: another thread may follow to a packed log meanwhile.
+    # A reference of its own: another thread may follow to a packed log meanwhile.
     applied = reading.applied
     file, tail, words = applied.file, applied.tail, applied.file.words
     size = durable = appended = behind = visible = 0
@@ -84,7 +84,7 @@ def counted(reading: ReadableLog, writing: WritableLog) -> LogCounts:
         size, block = disk.status(file.fd, file.path).st_size, words.all()
         values = decode_words(block)
         durable, appended = values.durable or PAGE_SIZE, values.appended or PAGE_SIZE
-        # What a copy that was cut has lost of what was visible is no news.
+        # In a copy that was cut, what was visible and is missing does not count as news.
         visible = max(words.visible(), tail.end) if reading.has_news() else tail.end
         runs = certain_transactions(ReadBuffer(file.fd, reading.path), tail, visible)
         behind = sum(len(run) for run, _ in runs)

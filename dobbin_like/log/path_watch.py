@@ -1,6 +1,7 @@
-"""Tells a program that only reads a log that the path does not lead to it any more.
+"""Warns a program that only reads a log if the path does not lead to it any more.
 
-A program that writes is told by its commit. One that only reads would go on with the old file.
+A program that writes gets an error from its commit. One that only reads would go on with the old
+file.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ _LOOK_SECONDS: Final = 1.0
 class PathWatch:
     """Looks now and then, when a log is asked for news. Any thread.
 
-    What was read stays right, and a program may have deleted the file on purpose: so it is a
-    warning, logged once. That a backup was restored, the news of the log say by themselves, and a
-    packed log is followed.
+    What was read stays right, and the file may have been deleted on purpose: so it is a warning,
+    logged once. A restored backup is noticed when the news are read, and a packed log is
+    followed.
     """
 
     def __init__(self, log: ReadableLog) -> None:

@@ -1,13 +1,11 @@
-"""Copying the committed frames of a log behind those of an earlier copy of it.
+"""Append the committed frames of a log to an earlier copy of it.
 
-The copy is a log itself, byte for byte that which it is a copy of, but for the words of
-the header. It goes on where the chain of its frames meets the chain of the other: the
-checksum of a frame depends on all frames before it, so that one frame that both have at
-one place says that they have all before it in common.
+The copy is a log itself, byte for byte the same as the original, except for the words of the
+header. The checksum of a frame depends on all frames before it: if both logs have the same
+frame at the same place, they have everything before it in common, and the copy goes on there.
 
-A copy that is appended to is what it was or what it shall be, at any moment, for readers
-and for the next process that writes to it: the first bytes of what is new are written last, and
-without them no frame behind is one.
+At any moment, readers and the next writer find the copy either as it was or complete: the first
+bytes of the new part are written last, and without them nothing after the old end is a frame.
 Knows no object.
 """
 
@@ -97,9 +95,9 @@ class LogCopy:
             raise CopyError(self.path, reason) from error
 
     def place_in(self, original: OriginalLog) -> LogPlace | None:
-        """Return the end of what both logs have, if this one has no transaction behind it.
+        """Return the end of what both logs have, if this one has no transaction after it.
 
-        What may be behind it are positions, saved by a process that has looked at the copy.
+        Saved positions may be there, written by a process that has opened the copy.
         IntegrityError: The last frame of this log is damaged.
         """
         page = self.page
@@ -121,7 +119,7 @@ class LogCopy:
     def extend(
         self, original: OriginalLog, start: LogPlace, progress: Progress | None = None
     ) -> Copied:
-        """Append what *original* has behind *start*, which place_in() has returned.
+        """Append what *original* has after *start*, which place_in() has returned.
 
         Requires: The commit lock.
 

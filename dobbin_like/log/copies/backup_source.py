@@ -21,9 +21,9 @@ from dobbin_like.log.reading.saved_positions import place_before
 class OriginalLog:
     """A log that is to be copied, as far as it was committed when this was opened.
 
-    Has a descriptor of its own: that another file is put in place of the log meanwhile
-    does not matter. With *prefix*, a damaged log is taken up to the first damage. It may raise
-    what opening a log raises.
+    Has a descriptor of its own, so it does not matter if another file replaces the log meanwhile.
+    With *prefix*, a damaged log is taken up to the first damage. It may raise what opening a log
+    raises.
     """
 
     def __init__(self, path: str, *, prefix: bool = False) -> None:
@@ -71,7 +71,7 @@ class OriginalLog:
         return durable is not None and disk.status(file.fd, file.path).st_size < durable
 
     def sync(self) -> None:
-        """Bring what is committed to stable storage: else there may be less of it than copied."""
+        """Bring what is committed to stable storage: the copy must not have more than the log."""
         disk.sync(self._file.fd, self.path)
 
     def has_place(self, tail: LogPlace) -> bool:

@@ -1,4 +1,4 @@
-"""A log that is written from its first frame to its last, before anybody reads it.
+"""A log that is written from its first frame to its last before it is opened by others.
 
 What a pack, a snapshot into a file, and a repair write. Needs no lock, and no more memory
 than the positions of the objects and a few megabytes, however long a transaction is. Knows
@@ -87,7 +87,7 @@ class NewLog:
         if size > _LONG:
             oids: Sequence[int] = self._append_long(tid, entries, count, previous, meta, status)
         else:
-            gathered = list(entries)  # Before the place is asked for: there may be streams.
+            gathered = list(entries)  # Before the place is used: this may append streams.
             oids = [entry[0] for entry in gathered]
             before = [previous(oid) for oid in oids]
             data, checksum = record.encode_transaction(

@@ -1,4 +1,4 @@
-"""The log that is packed, as of a tid, read frame by frame.
+"""The log that is to be packed, as of a tid, read frame by frame.
 
 Needs no more memory than the positions of the objects and a few megabytes, however many
 transactions there are and however long they are. Knows no object.
@@ -51,10 +51,10 @@ def check_names(path: str, names: int) -> None:
 
 
 class PackedLog:
-    """The log that is packed, as of *keep*; an instance of its own, for one thread.
+    """The log that is to be packed, as of *keep*; an instance of its own, for one thread.
 
-    *stopping* is asked now and then while the commit lock is waited for; when it returns true,
-    InterruptedError is raised. It may raise what opening a log raises.
+    While it waits for the commit lock, it calls *stopping* now and then; if that returns true,
+    it raises InterruptedError. It may raise what opening a log raises.
 
     Cost: As for opening; from the start of the log if *keep* is before what is saved.
     """
@@ -71,7 +71,7 @@ class PackedLog:
         lock_timeout = None if stopping is None else _ASK_SECONDS
         self._log = ReadableLog(path, read_only=read_only)
         self._writing = WritableLog(self._log, sync=True, lock_timeout=lock_timeout)
-        # Nothing is saved in a file that goes.
+        # Saved positions would be lost with this file.
         self._writing.writer.save_after_entries = sys.maxsize
         self.path: str = self._log.path
         self._writing.keep_from_children()
@@ -207,24 +207,24 @@ class PackedLog:
     def replace_by(self, path: str) -> None:
         """Let the log go on in the file at *path*: a packed one, complete and synced.
 
-        One step for everybody: whoever opens the log finds the one file or the other.
-        Instances that are open follow. Does not follow itself: this one is to be closed.
+        One step for all processes: opening the log finds the one file or the other. Open
+        instances follow to the new file, except this one, which is to be closed.
 
         Raises:
-            LogMovedError: Somebody has moved the log, or put another file there.
-            PackError: It has got another name meanwhile, or no file can take its place.
+            LogMovedError: The log was moved, or another file is in its place.
+            PackError: The file has got a second name meanwhile, or can't be replaced.
             OSError: The file could not be moved; the log is as it was.
         """
         self._writing.held_by_caller("replace_by()")
         file = self._log.file
         words = file.words
         assert words is not None
-        # Where links lead to: to replace a link would leave the file to all its other names.
+        # Resolved: replacing a symbolic link would leave the old file under its other names.
         place = os.path.realpath(self.path)
-        size_at_path(file)  # Since the lock was taken, much may have been copied.
+        size_at_path(file)  # Copying may have taken long since the lock was taken.
         check_names(self.path, disk.status(file.fd, file.path).st_nlink)
         try:
-            # First: should we die in between, the next holder of the lock takes it back.
+            # First: if this process dies in between, the next holder of the lock resets it.
             words.put(STATE, REPLACED)
             os.replace(path, place)  # noqa: PTH105
         except BaseException as error:
@@ -242,7 +242,7 @@ class PackedLog:
     def _open(self, keep: Tid | None) -> None:
         """Apply what is there up to *keep*, one frame after the other."""
         log = self._log
-        # Whatever a process that died has left is put right by this.
+        # Opening repairs what a process that died has left.
         self._writing.open()
         applied = log.applied
         if keep is None or self.page is None or applied.tail.tid <= keep:

@@ -1,7 +1,7 @@
-"""A log to whose place another comes that is no continuation of it: a restored backup.
+"""A log that is replaced by one that does not continue it: a restored backup.
 
-Whoever has it open must not go on as if nothing had happened: its word STATE tells, and they
-get LogMovedError, those that only read too. Knows no object.
+Instances that have the old file open must not go on: its word STATE tells them, and they raise
+LogMovedError, even if they only read. Knows no object.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ReplacedLog:
         """Let *new* come to the place, in one step.
 
         Raises:
-            FileExistsError: There was no log, and somebody has begun one.
+            FileExistsError: There was no log, and another process has begun one.
             OSError: It could not be put there, and the log is as it was. Or it is there, and
                 perhaps not on stable storage: only the sync of its directory has failed.
         """
@@ -67,12 +67,12 @@ class ReplacedLog:
         if words is None:
             new.put(replace=self.status is not None)
             return
-        # Before: as long as the path leads to this file, it says nothing to anybody.
+        # Before the replacement: while the path leads to this file, nobody acts on the word.
         words.put(STATE, RESTORED)
         try:
             new.put(replace=True)
         except BaseException:
-            # Not if only what follows has failed, or was interrupted.
+            # Not if the file was replaced, and only a later step has failed.
             with contextlib.suppress(LogMovedError):
                 size_at_path(self._file)
                 words.put(STATE, USUAL)
@@ -87,7 +87,8 @@ class ReplacedLog:
             size_at_path(file)
         except LogMovedError:
             return False
-        with contextlib.suppress(IntegrityError):  # Nobody can open it, and few have.
+        # Damaged, it can't be opened any more, and few processes have it open.
+        with contextlib.suppress(IntegrityError):
             file.attach()
         self.status = status(file.fd, file.path)
         if self.status.st_nlink > 1:
@@ -96,7 +97,7 @@ class ReplacedLog:
         return True
 
     def _settle(self) -> None:
-        """Give their answer to the threads that wait for the disk: nobody appends any more."""
+        """Let the threads that wait for the disk go on: nothing is appended any more."""
         words = self._file.words
         if words is not None:
             # If that fails, they are in doubt.
@@ -112,4 +113,4 @@ class ReplacedLog:
 
 
 def _nothing() -> None:
-    """Let nobody go first: whoever waits is refused then."""
+    """Let no waiting process go first: they are all refused afterwards."""

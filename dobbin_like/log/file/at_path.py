@@ -1,8 +1,8 @@
 """Whether the path still leads to the file that is open, or to another one, and to which.
 
-A log may be packed, by which another file of it comes to the path, restored from a backup, moved
-or deleted, by any process and at any time. Who is about to write has to know: a commit to a file
-that is not at the path would be lost.
+Any process may, at any time, pack the log (which puts a new file of it at the path), restore a
+backup, or move or delete the file. A writer has to know: a commit to a file that is no longer at
+the path would be lost.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from dobbin_like.log.format.header import Page
 
 def size_at_path(file: LogFile) -> int:
     """Return the size of the file, in bytes, if the path still leads to it.
-
-    A commit to a file that was replaced or deleted would be lost.
 
     Requires: The commit lock.
 
@@ -63,7 +61,7 @@ def check_path(file: LogFile) -> None:
 def check_opened(file: LogFile, other: LogFile) -> None:
     """Raise LogMovedError unless *other* is this file, or the log, packed since.
 
-    It was opened by the same path, later than this one: whatever lay there by then.
+    It was opened by the same path, later than this one, so it may be any file.
     """
     if file.page is None:  # See check_path().
         return

@@ -1,8 +1,7 @@
 """The system calls that write, read and sync, with errors that name the file.
 
-What was asked for is done, or the caller gets the error: a DiskError. Another OSError is that of a
-signal handler, as a TimeoutError: it is handed on as it is, and nothing has failed. Knows no
-format.
+Each call does all that it was asked for, or raises a DiskError. Any other OSError (a TimeoutError,
+say) was raised by a signal handler; it is passed on, and nothing has failed. Knows no format.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ class DiskError(OSError):
 
 
 def open_file(path: str, flags: int, mode: int = 0o600) -> int:
-    """Return a descriptor of a file, which is none of 0, 1 and 2. Raises OSError.
+    """Return a descriptor of a file, above 2. Raises OSError.
 
-    Where a program has closed these, as some that go to the background do, whatever is printed or
-    reported goes to the file that has their numbers.
+    If a program has closed 0, 1 and 2, as some daemons do, a file that got one of these numbers
+    would receive whatever is printed.
     """
     fd = os.open(path, flags, mode)
     if fd > _LAST_STANDARD:
@@ -67,7 +66,7 @@ def read_ahead(fd: int, path: str, offset: int, size: int, ahead: int) -> bytes:
         IntegrityError: The file ends before *size*, or the disk does not give them.
     """
     if ahead > size:
-        # What comes behind them may be what the disk does not give.
+        # It may be the bytes after them that the disk can't read.
         with contextlib.suppress(OSError):
             data = os.pread(fd, ahead, offset)
             if len(data) >= size:
@@ -160,7 +159,7 @@ def cut(fd: int, path: str, size: int) -> None:
 
 
 def drop_cache(fd: int, start: int) -> None:
-    """Let the system read from the disk what is behind *start*, where it can be told to."""
+    """Let the system read again from the disk what is after *start*, if it supports that."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(fd, start, 0, os.POSIX_FADV_DONTNEED)
 

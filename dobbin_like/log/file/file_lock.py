@@ -1,4 +1,4 @@
-"""The lock of a file that is no log in use, by portalocker: who writes a new file has it.
+"""The lock of a new file while it is written, by portalocker.
 
 The commit lock of a log is :mod:`.lock`.
 """
@@ -26,7 +26,7 @@ def try_lock(fd: int, path: str) -> bool:
     """Lock a file if it is free; return whether it was. Raises OSError: it can't be locked."""
     try:
         from portalocker import AlreadyLocked, LockException, LockFlags
-    except OSError as error:  # Of its modules: there is no descriptor left.
+    except OSError as error:  # Importing it has failed: there is no descriptor left.
         raise OSError(error.errno, error.strerror, path) from error
     try:
         _locker().lock(fd, LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
@@ -39,6 +39,5 @@ def try_lock(fd: int, path: str) -> bool:
 
 def unlock(fd: int) -> None:
     """Let others lock a file that try_lock() has locked."""
-    fcntl.flock(
-        fd, fcntl.LOCK_UN
-    )  # As the locker does, of which the import may be what has failed.
+    # What portalocker does, without it: its import may be what has failed.
+    fcntl.flock(fd, fcntl.LOCK_UN)

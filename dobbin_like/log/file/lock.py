@@ -29,9 +29,9 @@ from dobbin_like.warn_after import Waits
 
 _logger = logging.getLogger(__name__)
 
-# The primitive that the locker of portalocker has, with plain numbers: every commit passes here
-# twice, and the flags of portalocker cost more than the system calls; and a program that commits
-# once need not wait for the import.
+# What the locker of portalocker calls, with plain numbers: every commit passes here twice, and
+# the flags of portalocker cost more than the system calls. And a program that commits once need
+# not wait for the import.
 _flock: Final = fcntl.flock
 _WAIT: Final = fcntl.LOCK_EX
 _TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
@@ -67,7 +67,7 @@ What comes in the middle of that in the same thread must not wait for it, nor do
 
 
 def _is_in_use(key: tuple[int, int], process: int, thread: int) -> bool:
-    """Tell whether a thread has the lock of a file, or waits for the disk with it."""
+    """Tell whether a thread holds the lock of a file, or syncs the file."""
     turn = syncing.get((key, process, thread))
     is_syncing = turn is not None and turn._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
     return is_syncing or _holders.get(key) == (process, thread)
@@ -83,8 +83,8 @@ class CommitLock:
     Args:
         open_file: Returns a descriptor of the log, open for writing, and what keeps it
             open; called with the mutex held, so that one thread creates the file.
-        tell: Called before the lock is waited for: others are to see that somebody waits.
-        give_up: Called when it is waited for no more, and not held. It must not raise.
+        tell: Called before waiting for the lock, to let the holder know.
+        give_up: Called when the wait has ended without the lock. It must not raise.
 
     Raises:
         LatePatchError: What this module has imported does not tell threads apart any more.
@@ -111,7 +111,7 @@ class CommitLock:
         self._closed = False
         self._stale = False  # The file has been replaced; set by any thread.
         self._locked = False  # True from before the flock until after it is given back.
-        self._timeout: float | None = None  # Of who got it last.
+        self._timeout: float | None = None  # Of the thread that got it last.
         self.owner: int = 0  # The thread that holds the lock through this instance; 0: none.
         self._since = 0.0
         self._count_anew()
@@ -174,9 +174,9 @@ class CommitLock:
         Idempotent, and complete whenever it comes to its end: interrupted between any
         two lines, here or in acquire(), another call leaves nothing locked (I4).
         """
-        # The mutex tells whose the lock is: only its owner, or anybody while it is free,
-        # gets it at once. A free one means that there is nothing to give back but
-        # perhaps a flock of an acquire() that was interrupted.
+        # The mutex tells whose the lock is: only its owner gets it at once, or any thread
+        # while it is free. If it is free, there is nothing to give back except perhaps
+        # the flock of an acquire() that was interrupted.
         mutex = self._mutex
         if not mutex.acquire(False):
             return
@@ -199,16 +199,16 @@ class CommitLock:
                 self._locked = False
         finally:
             # As often as it was taken, here and by calls that were interrupted: in one
-            # step, for which there is no public name.
+            # step, for which there is no public method.
             try:  # noqa: SIM105  An interrupt could come at the beginning of suppress().
                 mutex._release_save()  # type: ignore[attr-defined]  # noqa: SLF001
             except RuntimeError:  # A signal handler has done it.
                 pass
 
     def let_others(self, until: Callable[[], bool], seconds: float) -> None:
-        """Let those that wait for the lock have it: until something is so, or for some time.
+        """Let other processes have the lock until a condition is true, or for some time.
 
-        The owner has it again afterwards; nobody else of this instance has it meanwhile.
+        The owner has it again afterwards; no other thread of this instance gets it meanwhile.
 
         Raises LockTimeout: Others keep it for longer than the owner wanted to wait.
         """
@@ -230,17 +230,17 @@ class CommitLock:
 
     @property
     def kept_free(self) -> threading.RLock:
-        """For a ``with``: it keeps the threads of this instance from taking the lock.
+        """Return a context manager that keeps the threads of this instance from taking the lock.
 
-        For taking other locks of the open file, which would be locks of all these threads.
+        For taking other locks of the open file, which all these threads share.
         """
         return self._mutex
 
     def close(self) -> None:
         """Wait until no thread of this instance holds the lock, and forget the file.
 
-        The descriptor is about to be closed: a thread that still writes to it would
-        write to whatever file gets the number next.
+        The descriptor is about to be closed: a thread that still wrote to it would write to
+        any file that gets the number next.
         """
         with contextlib.suppress(OSError):  # The descriptor may be closed.
             self.release()  # What an acquire() of this thread has that was interrupted at its end.
@@ -327,11 +327,11 @@ class CommitLock:
         raise DiskError(errno.ENOLCK, text, self._path) from error
 
     def _try_again(self) -> bool:
-        """Return whether the lock was got before long, without a wait that others are told of."""
+        """Try some times to get the lock, without telling its holder; return whether it did."""
         return any(self._try() for _ in range(_TRIES))
 
     def _wait_told(self, timeout: float | None, deadline: float | None) -> None:
-        """Wait for the lock, and let others see that somebody does, until that is given up."""
+        """Wait for the lock, and let its holder know that this process waits."""
         self._tell()
         try:
             self.waits.during(partial(self._wait, timeout, deadline))

@@ -1,7 +1,7 @@
 """What the system tells of the locks of files: which process holds one, and which wait.
 
-Linux has that in ``/proc``. For people: nothing is decided by it. What can't be read is left out:
-the system shows nothing of processes of other users, or outside a container.
+Linux has that in ``/proc``. For people: no decision rests on it. What can't be read is left out:
+the system hides processes of other users, and those outside a container.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LINE: Final = re.compile(
 
 
 class FileLock(NamedTuple):
-    """One lock of a file, or one that is waited for."""
+    """One lock of a file, held or waited for."""
 
     waits: bool
     kind: str  # FLOCK; OFDLCK: of a range, of an open file.
@@ -65,7 +65,7 @@ def process_with(fd: int, start: int) -> int | None:
         return None
     for descriptors in Path("/proc").glob("[0-9]*/fd"):
         process = int(descriptors.parent.name)
-        # What has ended meanwhile, or is another user's.
+        # Its process has ended meanwhile, or is another user's.
         with contextlib.suppress(OSError):
             for each in descriptors.iterdir() if process != os.getpid() else ():
                 if os.readlink(each) == name:

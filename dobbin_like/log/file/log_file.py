@@ -53,13 +53,14 @@ def check_regular(path: str) -> None:
 class LogFile:
     """The log file at one path.
 
-    Guarded by ``_opening``: descriptor, page and words. They are set once, the words
-    last, and are cleared by close(): readers look at the words first and need no lock.
-    ``joined``: this instance counts among those that may write to it. ``sync_turn`` is
-    :mod:`dobbin_like.log.writing.syncing`'s, and ``is_syncing``: the thread that has it syncs, or
-    waits for that. ``follows``: a log that follows another may be written to, and what is created
-    here is one; else it may be read only. ``gone``: so many transactions, at most, were lost when
-    this instance has repaired it; :mod:`dobbin_like.log.writing.writer`'s.
+    Guarded by ``_opening``: descriptor, page and words. They are set once, the words last, and are
+    cleared by close(): readers look at the words first and need no lock. ``joined``: this instance
+    counts among those that may write to it. ``sync_turn`` and ``is_syncing`` belong to
+    :mod:`dobbin_like.log.writing.syncing`; the latter: the thread that has the turn syncs, or
+    waits for that. ``follows``: a log that follows another may be written to, and a new file is
+    one; otherwise such a log is read only. ``gone`` belongs to
+    :mod:`dobbin_like.log.writing.writer`: how many transactions, at most, were lost when this
+    instance repaired the file.
     """
 
     def __init__(self, path: str, *, read_only: bool, follows: bool = False) -> None:
@@ -72,8 +73,8 @@ class LogFile:
         self.words: Words | None = None
         self.joined: bool = False
         self.key: tuple[int, int] = (0, 0)  # Device and inode.
-        # Whether the number of the descriptor is another's by now, as this one was closed: a lock
-        # or an unlock by it would be one of that other file.
+        # Whether the descriptor was closed and its number may belong to another file by now:
+        # locking or unlocking by it would affect that file.
         self.is_given_away: bool = False
         # Whether the thread that closes it is using it: a signal handler, which may open others.
         self.is_in_use: bool = False
@@ -149,7 +150,7 @@ class LogFile:
         if header.is_unwritten(start, disk.status(self.fd, self.path).st_size):
             page, _ = header.new_page(inode=self.key[1], follows=self.follows)
             try:
-                # To nothing first: a reader never sees a page that is written half over zeros.
+                # To size 0 first: a reader must never see a page that is half written over zeros.
                 disk.cut(self.fd, self.path, 0)
                 disk.write(self.fd, self.path, page, 0)
             except disk.DiskError:
@@ -157,7 +158,7 @@ class LogFile:
                 raise
             self._sync_page(words)
         elif words.find(header.STATE) == header.UNNAMED:
-            # Whoever has written it may have died in a sync that failed. Nothing follows it yet.
+            # Its writer may have died in a sync that failed. Nothing follows it yet.
             disk.write(self.fd, self.path, start[: header.WORDS_OFFSET], 0)
             self._sync_page(words)
         self.attach()
@@ -177,10 +178,10 @@ class LogFile:
         return header.inode_value(self.key[1])
 
     def get_ready(self) -> None:
-        """Do what takes time when a file is written to for the first time: without any lock.
+        """Do, without any lock, what takes time when a file is written to for the first time.
 
-        It imports a module. In a child that was forked while another thread did so, that would
-        wait for ever, and with the commit lock everybody else would wait with it.
+        It imports a module. In a child that was forked while another thread imported it, the
+        import would wait forever; with the commit lock, all other processes would wait, too.
         """
         reader = status_reader(self.path)
         if reader is not None:
@@ -213,8 +214,8 @@ class LogFile:
     def _close_descriptor(self) -> None:
         fd = getattr(self, "fd", NO_FILE)
         if fd != NO_FILE and self._is_descriptor(fd):
-            # First: a thread that gets the number, once it is free, must not mark what is opened
-            # here again.
+            # First: the next file with this number marks its former owner, which may be open
+            # again by then.
             _owners.pop(fd, None)
             # Without a call: an interrupt comes before both, to be repeated, or after both.
             self.is_given_away = True
@@ -222,16 +223,16 @@ class LogFile:
                 try:
                     os.close(fd)
                 except OSError as error:
-                    # It is closed all the same. What has to stay was synced before, and an error
-                    # for which it is closed must not be hidden.
+                    # It is closed all the same. What must stay was synced before, and this must
+                    # not hide the error because of which the file is closed.
                     if error.errno is None:
                         raise
         self.fd = NO_FILE
 
     def _keep_number(self, fd: int) -> bool:
-        """Close the file, and let nobody have its number while who uses it may do so.
+        """Close the file, but keep its number taken while another call may still use it.
 
-        Calls that were about to be made with it fail: nothing is written to another file.
+        Such calls fail, so that nothing is written to another file.
         """
         try:
             nothing = os.open(os.devnull, os.O_RDONLY)
@@ -253,7 +254,7 @@ class LogFile:
         try:
             status = os.fstat(fd)
         except OSError as error:
-            # Else it is open, and whoever closed and opened others would not get such an answer.
+            # Otherwise it is open: a program that closed it would get another answer.
             return error.errno != errno.EBADF and not self.is_given_away
         return not self.is_given_away and (status.st_dev, status.st_ino) == self.key
 
@@ -266,8 +267,8 @@ class LogFile:
     def after_fork_in_child(self) -> None:
         """Have an open file of this process in place of the inherited one.
 
-        The inherited one has the locks of the parent: to unlock it here takes them away there,
-        and to keep it here keeps the file locked when the parent dies (I4).
+        The inherited one shares the locks of the parent: unlocking it here would unlock it there,
+        and keeping it here would keep the file locked when the parent dies (I4).
 
         Raises:
             OSError: It can't be opened. What is open can still be read, but must not be locked;
@@ -290,14 +291,14 @@ class LogFile:
             status = disk.status(fd, self.path)
             if (status.st_dev, status.st_ino) != self.key:
                 raise LogMovedError(self.path, "another file is there")
-            # The number stays: whoever reads with it goes on.
+            # The number stays the same, so that reads that use it go on.
             os.dup2(fd, self.fd, inheritable=False)
         finally:
             os.close(fd)
 
     def _attach(self, fd: int) -> bool:
         with disk.named(self.path):
-            size = os.fstat(fd).st_size  # First: somebody may be creating it.
+            size = os.fstat(fd).st_size  # First: another process may be creating it.
             start = os.pread(fd, header.PAGE_SIZE, 0)
         if header.is_unwritten(start, size):
             return False

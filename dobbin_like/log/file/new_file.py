@@ -1,8 +1,8 @@
-"""A new file that is written beside its place and put there when it is whole.
+"""A new file that is written beside its place and put there when it is complete.
 
-It is written under ``<path>.part``. Killed at any moment, its writer leaves at the path
-what was there before, or the whole new file; what it left of the other name is removed
-by whoever writes there next. A log of that name which is in use is not: it is refused.
+It is written under ``<path>.part``. If the writer is killed at any moment, the path has either
+what was there before, or the complete new file. The next writer removes a ``.part`` that was left
+over, unless it is a log in use: then it refuses to write.
 """
 
 from __future__ import annotations
@@ -51,24 +51,24 @@ in_children(_after_fork_in_child)
 class NewFile:
     """The file that is to be at *path*; a context manager. One thread.
 
-    Left without :meth:`put`, it is gone. It is locked as long as it is written, so that two
-    processes that write to one path do not mix their bytes. It has the owner and the permissions
-    of the file that is at *path*.
+    If the block ends without :meth:`put`, the file is removed. It is locked while it is written,
+    so that two processes that write to one path do not mix their bytes. It gets the owner and the
+    permissions of the file that is at *path*.
 
     Args:
         mode: Its permissions if there is none.
 
     Raises:
-        CopyError: Another is writing the file for this path, or what is there is no file; or the
-            name under which it would be written is that of a log in use, or of no file.
+        CopyError: Another process writes a file for this path, or no regular file is there; or the
+            ``.part`` is a log in use, or no regular file.
         OSError: The file can't be made.
     """
 
-    # It closes the descriptor in one step, however we are interrupted.
+    # Closes the descriptor in one step, even if it is interrupted.
     _file: io.FileIO | None = None
 
     def __init__(self, path: str, mode: int) -> None:
-        # Where a link leads to: a new file beside the link would replace the link.
+        # Resolved: a new file beside a symbolic link would replace the link.
         self._place = os.path.realpath(path)
         self.path: str = self._place + _WRITTEN
         self._mode = mode
@@ -160,13 +160,13 @@ class NewFile:
         if not _leads_to(self.path, status):
             return False
         if status.st_size:
-            # One with another name, too, was put there by a writer that was killed right then.
+            # A file with two names: its writer was killed just when it had put it in place.
             if status.st_nlink == 1 and _is_in_use(self.fd):
                 self._close()  # It is not to be removed.
                 what = "a log"
                 raise self._refusal(what)
-            # Left by one that was killed. A new one, for this one may have another name by
-            # now: that of its place.
+            # Left by a writer that was killed. It may have its final name, too: so a new file
+            # is made.
             os.unlink(self.path)
             return False
         return True
@@ -180,7 +180,7 @@ class NewFile:
         if self._file is None or self._file.closed:
             return
         try:
-            # As long as it is locked, nobody else puts another file there.
+            # While it is locked, no other process puts another file there.
             if _leads_to(self.path, disk.status(self.fd, self.path)):
                 os.unlink(self.path)
         finally:
@@ -189,7 +189,7 @@ class NewFile:
     def unlock(self) -> None:
         """Let others lock the file: it has come to its place. Nothing if it is closed."""
         if self._file is not None and not self._file.closed:
-            # Not by closing alone: a child that was forked meanwhile may have it open, too.
+            # Closing does not suffice: a child that was forked meanwhile may have it open, too.
             with named(self.path):
                 unlock(self.fd)
 
@@ -224,7 +224,7 @@ class PackFile(NewFile):
         self.path: str = self._place + PACKED
 
     def _open(self) -> bool:
-        # To open the log locks such a file for a moment, to see whether it is a stale one.
+        # Opening the log locks such a file for a moment, to see whether it is stale.
         for _ in range(_LOOKS):
             with contextlib.suppress(CopyError):
                 return super()._open()
@@ -237,11 +237,10 @@ class PackFile(NewFile):
 
 
 def check_place(path: str) -> None:
-    """Raise CopyError if what is at *path* is a device, a pipe or the like.
+    """Raise CopyError if a device, a pipe or the like is at *path*.
 
-    A new file would take the place of it, and opening a pipe waits for its other end.
-    FileNotFoundError: There is no such directory; the error of the next call would name another
-    file.
+    A new file would replace it, and opening a pipe waits for its other end. FileNotFoundError:
+    There is no such directory; the error of the next call would name another file.
     """
     try:
         mode = os.stat(path).st_mode
@@ -257,7 +256,7 @@ def check_place(path: str) -> None:
 def is_no_file(path: str) -> bool:
     """Return whether a device, a pipe or a link lies where a new file is to be written at first.
 
-    It would be written to, or what the link leads to, and then be removed or come to its place.
+    Writing would go to the device, or to the file the link leads to.
     """
     try:
         mode = os.lstat(path).st_mode
@@ -267,7 +266,7 @@ def is_no_file(path: str) -> bool:
 
 
 def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
-    """Remove a new file at *path* that nobody writes any more: its writer was killed.
+    """Remove a new file at *path* that was left over because its writer was killed.
 
     Args:
         is_stale: Tells, by a descriptor of it, whether it is one.
@@ -289,7 +288,7 @@ def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
 
 
 def _is_in_use(fd: int) -> bool:
-    """Return whether somebody has opened it for writing as a log: not what is written here."""
+    """Return whether an instance has it open for writing as a log."""
     start = os.pread(fd, header.PAGE_SIZE, 0)
     word = start[header.word_offset(header.STATE) :][: header.WORD_SIZE]
     state = header.decode_word(header.STATE, word)
@@ -299,8 +298,8 @@ def _is_in_use(fd: int) -> bool:
 def remove_left(path: str, status: os.stat_result) -> None:
     """Remove the name under which the file at *path* was written, if it still has it.
 
-    Its writer was killed when it had given the file its own name as well. A file with two names
-    can't be replaced. A writer that lives has it locked, and removes the name itself.
+    Its writer was killed after it had given the file its final name as well. A file with two names
+    can't be replaced. A live writer has it locked, and removes the name itself.
     """
     if status.st_nlink > 1:
         written = os.path.realpath(path) + _WRITTEN

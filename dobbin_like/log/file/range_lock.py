@@ -1,8 +1,8 @@
-"""Locks of single bytes far behind the end of a log: of the instance that syncs, opens, is there.
+"""Locks of single bytes far after the end of a log: SYNC, OPENING and WRITER.
 
 They are locks of the open file, as the commit lock is: two instances in one process exclude
-each other, and the kernel takes them from a process that dies. Unlike it they can be asked
-for, and turned from exclusive into shared without a gap. A second ``flock`` on the same file
+each other, and the kernel releases them when a process dies. Unlike a flock, they can be
+queried, and turned from exclusive into shared without a gap. A second ``flock`` on the same file
 would be the commit lock again. Always taken in the order OPENING, commit lock, SYNC; WRITER is
 taken with OPENING held only.
 """

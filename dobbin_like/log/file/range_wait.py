@@ -1,7 +1,7 @@
-"""Waiting for a lock of a single byte, which is told if it takes long.
+"""Waiting for a lock of a single byte, with a warning if it takes long.
 
-The process that has one may stand still: it was stopped, or its disk does not answer. Then all
-others wait; one with a limit looks now and then whether the lock is free.
+The holder may not go on: it was stopped, or its disk does not answer. Then all others wait; a
+wait with a limit checks now and then whether the lock is free.
 Read :mod:`.range_lock` first.
 """
 
@@ -33,9 +33,9 @@ def take(fd: int, path: str, which: int) -> None:
 
 
 def in_time(fd: int, path: str, which: int, seconds: float, is_over: Callable[[], bool]) -> bool:
-    """Return whether there is nothing to wait for any more within some *seconds*. Takes nothing.
+    """Return whether the lock gets free within some *seconds*. Does not take it.
 
-    No lock with a limit: an interrupt right after it was taken would leave it so.
+    Taking it with a limit is not safe: an interrupt right after it was taken would leave it so.
     """
     return is_over() or Waits(partial(_warn, fd, path, which)).during(
         partial(_look_on, is_over, time.monotonic() + seconds)

@@ -1,7 +1,7 @@
 """Who may read and write a file: a new file that takes its place gives the same rights.
 
-Where a file has an access control list, the rights of its group in the mode are the most that
-anybody but the owner may have. As those of the group they would be too many.
+If a file has an access control list, the group bits of its mode are the most that anybody but the
+owner may have. As the rights of the group itself, they would be too many.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def mode_of(file: str | int) -> int:
 
 
 def take_over(fd: int, path: str, old: str) -> None:
-    """Give the file *fd* at *path*, which is new, to whom the one at *old* belongs.
+    """Give the new file *fd* at *path* the owner and the rights of the file at *old*.
 
-    What can't be given is taken away: nobody gets rights that they did not have.
+    Where that is not possible, rights are dropped: nobody gets rights that they did not have.
 
     Raises:
         FileNotFoundError: There is none at *old*.

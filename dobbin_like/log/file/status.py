@@ -1,8 +1,8 @@
 """Which file is at a path, and its size, without a look at its times.
 
-Every commit asks. Asking for the times has a price: since Linux 6.13 a file system notes
+Every commit checks that. Asking for the times has a price: since Linux 6.13 a file system notes
 that they were seen, gives the next write a time of its own, and a sync of that write then
-waits for the inode too: some 60 of 170 microseconds on ext4. ``os.stat`` always asks for
+waits for the inode, too: some 60 of 170 microseconds on ext4. ``os.stat`` always asks for
 them. So where the system has ``statx``, it is called for the inode and the size alone.
 """
 
@@ -34,8 +34,8 @@ def status_of(path: str) -> Status:
 def status_reader(path: str) -> Callable[[], Status] | None:
     """Return a function that does what status_of() does for one path.
 
-    One thread at a time may call it. ``None``: another thread is importing what it takes, perhaps
-    one that is not in this process, which was forked meanwhile: it would be waited for in vain.
+    One thread at a time may call it. ``None``: another thread is importing what it needs. If this
+    process was forked meanwhile, that thread is not in it, and waiting would never end.
     """
     spec = getattr(sys.modules.get("ctypes"), "__spec__", None)
     # What the import system itself asks, before it waits; there is no public way.

@@ -1,8 +1,8 @@
 """The words of a header page, as all processes read and store them.
 
-By ``pread`` and ``pwrite``, not through a mapping: of a file that was cut short, or a disk
-that is full or gone, they make an error, where a mapping makes a signal that ends the process.
-Which words there are, and who may store them, is told in :mod:`dobbin_like.log.format.header`.
+By ``pread`` and ``pwrite``, not through a mapping: if the file was truncated, or the disk is full
+or gone, they raise an error, where a mapping gets a signal that ends the process. For the words
+and who may store them, see :mod:`dobbin_like.log.format.header`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _pread: Final = os.pread
 
 
 class Words:
-    """The words of one log. Any thread may read; beside each word is said which may store it."""
+    """The words of one log. Any thread may read; the table there says which may store each."""
 
     def __init__(self, fd: int, path: str) -> None:
         self._fd = fd

@@ -1,8 +1,8 @@
-"""The header page: what a log is, and the words that everybody watches.
+"""The header page: the identity of a log, and the words that all its processes read.
 
 The page identifies the file. Its words are 8 bytes each: 48 bits of value and 16 bits of
-check, so that one that was read while it was written, or is damaged, is not believed. Each
-word has one guard; nobody else stores it, but for recovery, which holds all locks:
+check, so that a word that was read while it was written, or is damaged, is not believed. Each
+word has one guard, without which only recovery stores it, which holds all locks:
 
 ========  ===========  ==================================================================
 word      guard        what it says
@@ -20,9 +20,8 @@ INODE     commit lock  Of the file, its lower bits: another one in a copy.
 WAITING   nobody       The process that waits for the commit lock. A hint, for fairness only.
 ========  ===========  ==================================================================
 
-What is visible ends at DURABLE or LOOSE, whichever is greater; two parties that store one
-word would set it back. Pure, but for an error that tells what else a file is; knows nothing of
-frames. Read :mod:`.record` next.
+What is visible ends at DURABLE or LOOSE, whichever is greater: with one word and two guards, one
+could set it back. Pure; knows nothing of frames. Read :mod:`.record` next.
 """
 
 from __future__ import annotations
@@ -64,8 +63,8 @@ _MARK_OFFSET: Final = PAGE.size + PAGE_CHECK.size
 WORDS_OFFSET: Final = 64
 WORD_SIZE: Final = 8
 
-# Indexes of the words. Those that a reader asks for come first, and those that are stored
-# together are neighbours: each is read, and stored, in one call.
+# Indexes of the words. Those that readers need come first, and those that are stored together
+# are neighbours: so each group is read or stored in one call.
 STATE, DURABLE, LOOSE, APPENDED, SYNCING, FAILURES, SAVED, INODE, WAITING = range(9)
 WORD_NAMES: Final = tuple(
     "STATE DURABLE LOOSE APPENDED SYNCING FAILURES SAVED INODE WAITING".split()
@@ -137,7 +136,7 @@ def encode_words(first: int, *values: int) -> bytes:
     return b"".join([encode_word(first + at, value) for at, value in enumerate(values)])
 
 
-# A commit asks for the same words some times, and few of them have changed.
+# A commit decodes the same words several times, and few of them have changed.
 @functools.lru_cache(maxsize=16)
 def decode_words(block: bytes) -> WordValues:
     """Return the values of all words as they are stored; a *block* that is cut lacks the last."""
@@ -236,6 +235,6 @@ def decode_page(path: str, start: bytes) -> Page:
     generation, next_oid = packed >> _OID_BITS, packed & ((1 << _OID_BITS) - 1)
     mark = start[_MARK_OFFSET:WORDS_OFFSET]
     follows = _MARKS.get(mark)
-    if follows is None:  # Nobody knows who may write to it. No checksum has it.
+    if follows is None:  # It is in no checksum: nobody knows whether the log may be written to.
         raise IntegrityError(path, _MARK_OFFSET, f"{mark!r}", "FOLL or zeros")
     return Page(store_id, created, checksum, generation, since, next_oid, follows)

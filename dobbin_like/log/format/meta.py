@@ -1,8 +1,8 @@
-"""Meta: what a transaction says beside its states, and the tables of names of a log.
+"""Meta: what a transaction has besides its states, and the tables of names of a log.
 
 A class table gives numbers to classes; a shape table gives numbers to the shapes of
-states: of which class a state is, and how its attributes are called, in order. Both
-share one space of numbers. Pure, as :mod:`.record` is, which is next.
+states: the class of a state and the names of its attributes, in order. Both
+share one space of numbers. Pure, as :mod:`.record` is, which to read next.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Pure: knows nothing of files, threads or objects. The layout is described once, in
 ``doctests/format.rst``; here are the struct strings of that page and the functions
-that fill and read them, but for those of :mod:`.meta`. Nobody else knows the order of the
+that fill and read them, except those in :mod:`.meta`. No other module knows the order of the
 fields: they are read as named tuples. Read :mod:`dobbin_like.log.reading.reader` next.
 """
 
@@ -70,7 +70,7 @@ CHECKED_FROM: Final = 4
 MARK_SIZE: Final = 16
 """The first bytes of a frame, which are never all zero: its kind is among them."""
 
-# Kinds and states stand on disk. The states differ in at least 16 bits from each other.
+# Kinds and states are stored on disk. Any two states differ in at least 16 bits.
 KIND_TRANSACTION: Final = int.from_bytes(b"TRAN", "little")
 KIND_STREAM: Final = int.from_bytes(b"STRM", "little")
 KIND_POSITIONS: Final = int.from_bytes(b"SAVE", "little")
@@ -87,7 +87,7 @@ _U32_LIMIT: Final = 1 << 32
 
 _first: Final = itemgetter(0)
 
-# What a named tuple does when it is called, at half the cost: for what every commit makes.
+# What calling a named tuple does, at half the cost: for what every commit makes.
 _new: Final = tuple.__new__
 
 _unpack_frame: Final = FRAME.unpack_from
@@ -101,7 +101,7 @@ unpack_entry: Final = ENTRY.unpack_from
 class FrameHead(NamedTuple):
     """What every frame begins with. Nothing of it is verified, nor of the other heads."""
 
-    checksum: int  # Of what prefix_size() counts, but for itself.
+    checksum: int  # Of the bytes that prefix_size() counts, except for itself.
     status: int
     kind: int
     meta_size: int  # In bytes.

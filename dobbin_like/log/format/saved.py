@@ -1,8 +1,8 @@
 """Saved positions to bytes and back: a head that opening reads, and slots in blocks.
 
-Each block of slots has a checksum of its own in the head, so that it can be read when one of
-its objects is: of most objects of a large log, opening it reads nothing.
-The layout is described in ``doctests/format.rst``.
+Each block of slots has a checksum of its own in the head, so that it can be read when one of its
+objects is first used: opening a large log reads almost none of the slots. The layout is described
+in ``doctests/format.rst``.
 """
 
 from __future__ import annotations
