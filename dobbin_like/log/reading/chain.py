@@ -1,10 +1,10 @@
-"""Frames one after the other: as they must be, or up to where the log ends.
+"""Frames in their order: where they must be whole, and where the log ends.
 
-Each frame is chained to the one before it by its checksum, so that nothing that is left of
-an older end, and no other bytes, look like a continuation. What is known to be in the log must
-be whole: a bad frame there is damage, an error, never cut, skipped or guessed at. Where the log
-ends is found by the same chain: at the first place where no whole frame follows. Knows no
-words: up to where frames are certain is told by the caller.
+Each frame is chained to the one before it by its checksum, so that neither the remains of an
+older end nor any other bytes look like a continuation. What is known to be in the log must be
+whole: a bad frame there is damage and raises an error; it is never cut, skipped or guessed at.
+The end of the log is found by the same chain: it is the first place where no whole frame follows.
+Knows no words: the caller says up to where frames are certain.
 Read :mod:`dobbin_like.log.reading.readable` next.
 """
 
@@ -56,7 +56,7 @@ def certain_transactions(
 ) -> Iterator[tuple[list[LoggedTransaction], LogPlace]]:
     """Yield the transactions of certain_frames(): some, or none, and the place after them.
 
-    For callers that want nothing else of the frames: many at once cost less.
+    For callers that need no other frames: reading many at once costs less.
     """
     while tail.end < limit:
         run, tail = read_run(buffer, tail, limit)
@@ -73,7 +73,7 @@ def whole_frames(buffer: ReadBuffer, tail: LogPlace, limit: int) -> Iterator[Fra
         limit: Where the bytes end that may be looked at.
 
     Raises:
-        IntegrityError: The disk does not give what is there, so that nobody knows.
+        IntegrityError: The disk can't read what is there, so the end is not known.
 
     Cost: The bytes of the frames.
     """
@@ -95,11 +95,11 @@ def find_end(
     limit: int,
     durable: int | None,
 ) -> int:
-    """Return where the whole frames end behind *tail*.
+    """Return where the whole frames after *tail* end.
 
     Args:
         limit: The size of the file.
-        durable: Up to where they must be whole, as the header says; None: nobody knows.
+        durable: Up to where they must be whole, as the header says; None: not known.
 
     Raises:
         IntegrityError: Nothing tells where the log ends; or what was durable is not there.
@@ -111,7 +111,7 @@ def find_end(
     for frame in whole_frames(buffer, tail, limit):
         place = frame.tail
     if durable is None and disk.first_not_zero(buffer.fd, path, place.end, limit) is not None:
-        # It may be damage in what was durable: nothing behind it may be given up.
+        # It may be damage in what was durable: nothing after it may be given up.
         text = "no whole frame, and a header that does not say where the log ends"
         raise IntegrityError(path, place.end, text, "frames, or nothing")
     if durable is not None and place.end < durable <= limit:
@@ -125,8 +125,8 @@ def transactions_before_cut(
 ) -> Iterator[tuple[list[LoggedTransaction], LogPlace]]:
     """Yield what certain_transactions() does, up to the frame that *limit* has cut.
 
-    Of a copy that was cut there, and had all up to *end* when that was done: what ends before
-    *limit* must be whole, and what does not ends before *end*.
+    For a copy that was cut at *limit*, from a log that ended at *end*: a frame that ends before
+    *limit* must be whole; one that does not must end before *end*.
 
     Raises, Cost: As for certain_frames().
     """

@@ -1,7 +1,7 @@
 """The files of a log that was packed: the one it goes on in, and those before it.
 
-Guards what older snapshots need: a file of before is kept open as long as one of them needs
-what packing has dropped from it. Knows nothing of what is in them but since when it is
+Guards what older snapshots need: a file from before a pack is kept open as long as a snapshot
+needs what the pack has dropped. Knows nothing of their contents except since when they are
 complete. Read :mod:`dobbin_like.log.reading.readable` next.
 """
 
@@ -27,7 +27,7 @@ class Generations:
         self.path = path
         self.present: Applied = present
         self.past: tuple[Applied, ...] = ()
-        self._dropped: list[Applied] = []  # On their way to be closed, by a thread.
+        self._dropped: list[Applied] = []  # Taken out by a thread that is about to close them.
         self._pins: dict[object, Tid] = {}
         # Held while pins are looked for and files dropped, and while one is pinned.
         self._turn = reentrant_lock()
@@ -43,7 +43,7 @@ class Generations:
         names.update(*present.names.rows())
         names.leave_only(present.names.numbers())
         present.names = names
-        # In this order: whoever finds the new one finds the old one among the past.
+        # In this order: a thread that sees the new file finds the old one in the past.
         self.past = (*self.past, self.present)
         self.present = present
 
@@ -59,7 +59,7 @@ class Generations:
         self._pins.pop(token, None)
 
     def after_fork_in_child(self) -> None:
-        """Let nobody hold what a thread of the parent has held."""
+        """Release what threads of the parent have held."""
         self._turn = reentrant_lock()
 
     def drop(self, oldest: Tid | None) -> None:
@@ -70,8 +70,8 @@ class Generations:
         with self._turn:
             self._dropped += self._take_out(oldest)
         if self._dropped:
-            # Whoever has the last reference closes the file: this thread, for it has no
-            # other. A reader that is still at it does so itself.
+            # The last reference closes the file: this one, or that of a reader that still
+            # uses it.
             thread = threading.Thread(
                 target=self._dropped.clear, name=f"close {self.path}", daemon=True
             )
@@ -98,9 +98,9 @@ class Generations:
     def at(self, tid: Tid) -> Applied:
         """Return the newest file that has all that a snapshot at *tid* sees.
 
-        If the log was packed twice before this instance looked, it has no file for what came
-        after the end of one and before the next is complete. Nobody has a snapshot there;
-        a version of then that somebody still needs is in the newer file.
+        If the log was packed twice before this instance looked, it has no file for the time
+        between the end of one file and the tid from which the next is complete. There are no
+        snapshots in that time; a version from it that is still needed is in the newer file.
         """
         newer = self.present
         if tid >= newer.complete_since:
@@ -112,9 +112,9 @@ class Generations:
         return newer
 
     def with_dropped(self, tid: Tid) -> list[Applied]:
-        """Return the files of before that have all as of *tid*, newest first.
+        """Return the older files that have all as of *tid*, newest first.
 
-        Each has what was there and what nothing led to by then, which a pack has dropped.
+        Each also has the objects that a pack has dropped because nothing led to them.
         """
         past = [*reversed(self.past)]
         return [each for each in past if each.complete_since < tid <= each.tail.tid]
@@ -132,8 +132,8 @@ class Generations:
     def reaches(self, tid: Tid) -> bool:
         """Return whether the state as of *tid* is there, and all that was committed since.
 
-        What was dropped by the second of two packs, and came after the first, was never seen
-        by an instance that looked before both of them only: it is not there.
+        If the log was packed twice since this instance looked, what came after the first pack
+        and was dropped by the second was never seen here, and is not there.
         """
         after: Applied | None = None
         for applied in self.files():

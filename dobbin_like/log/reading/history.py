@@ -1,8 +1,8 @@
-"""What a log tells of its past: its transactions, their entries, versions and who wrote them.
+"""The past of a log: its transactions, their entries, versions, and the transactions of these.
 
-A log that was packed goes on in another file; the files before are there as long as an
-older snapshot needs them. What was read from one of them is followed there: a place is
-believed only in a file where the very same record is found. Knows no lock and no words.
+A log that was packed goes on in another file; the older files are kept as long as an older
+snapshot needs them. What was read from one of them is looked up there again: a place is
+believed only in a file that has the same record at it. Knows no lock and no words.
 Read :mod:`dobbin_like.log.writing.writable` next.
 """
 
@@ -31,7 +31,7 @@ from dobbin_like.log.reading.walk import BackwardBuffer, transaction_at, walk, w
 
 
 class _Part(NamedTuple):
-    """The transactions of one file that were asked for; the file is kept open by it."""
+    """The requested transactions of one file, which this keeps open."""
 
     applied: Applied
     tail: LogPlace
@@ -42,8 +42,8 @@ class _Part(NamedTuple):
 class History:
     """The past of one log, as a Storage promises it. Any thread.
 
-    Of a packed log, PastDroppedError tells what is there no more. To find where transactions()
-    begins, it costs a small read for each after *since*, or after *until* if newest first.
+    PastDroppedError: A pack has dropped what was asked for. Cost: Finding where transactions()
+    begins is a small read for each one after *since*, or after *until* if newest first.
     """
 
     def __init__(self, log: ReadableLog) -> None:
@@ -100,7 +100,7 @@ class History:
                 if loader is not None and self._has(applied, loader, oid, stored):
                     previous = cast("LoggedVersion", stored).previous
                     return loader.load(oid, previous, applied.limit) if previous else None
-        # The file that it was read from is gone: it is found by its tid.
+        # The file that it was read from is gone: find it by its tid.
         return self._log.load(oid, Tid(stored.tid - 1))
 
     def transaction_of(self, stored: StoredVersion) -> LoggedTransaction:

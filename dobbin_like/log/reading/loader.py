@@ -1,8 +1,8 @@
 """Loading one version of one object from its position.
 
-Any thread, without a lock: what is remembered between two loads is in tuples that are
-replaced whole, and committed bytes never change (I3, I5), so that whichever tuple a
-thread sees is right. Everything it returns is covered by the checksum of the entry.
+Any thread, without a lock: what is cached between two loads is in tuples that are replaced whole,
+and committed bytes never change (I3, I5), so that any tuple that a thread sees is right.
+Everything it returns is covered by the checksum of the entry.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Loader:
             else:
                 state = self._state(position, position + distance, length, limit)
         if (
-            # What entry_checksum() returns, without a call: objects are loaded one by one.
+            # As entry_checksum() computes it, without a call: objects are loaded one by one.
             crc32(state, crc32(data[at : at + _HEAD], frame[2])) != checksum
             or found != oid
             or previous >= position
@@ -102,7 +102,7 @@ class Loader:
         try:
             data = os.pread(self._fd, min(size, limit - start) if start < limit else 0, start)
         except OSError:
-            # What is around it may be what the disk does not give.
+            # It may be the bytes around it that the disk can't read.
             start, data = position, read_exactly(self._fd, self._path, position, _SIZE)
         if len(data) < position + _SIZE - start:
             text = "the end of the file"

@@ -1,8 +1,8 @@
-"""What one instance has applied of a file: how far, where the objects are, classes.
+"""What one instance has applied of a file: up to where, the positions of objects, the names.
 
-Written by one thread at a time (its caller sees to that) and read by any: the parts are
+Written by one thread at a time (its caller ensures that) and read by any: the parts are
 replaced whole or set in place, never moved. A log that is packed goes on in another file;
-an instance then has another one of these, and readers take all they need from one.
+the instance then uses a new Applied, and readers take all that they need from the same one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Applied:
         self.complete_since: Tid = NO_TID
         self.positions: Positions = Positions()
         self.names: NameTables = NameTables()
-        self.unsaved: int = 0  # Entries since positions were saved, or that they have lost.
+        self.unsaved: int = 0  # Entries since positions were saved, or in damaged blocks.
         self.turn: threading.RLock = reentrant_lock()
         self._passed: tuple[int, LogPlace] | None = None
         self._looked = (b"", 0)  # The words when news were read, and where they end.
@@ -63,8 +63,8 @@ class Applied:
     def move_to(self, tail: LogPlace) -> None:
         """Let *tail* be the place; what is between has nothing to apply."""
         words, end = self._looked
-        # No call between these: an interrupt comes before all of them or after. One in the midst
-        # of a transaction has left positions that are ahead.
+        # No call between these: an interrupt comes before all of them or after. An interrupt in
+        # the middle of a transaction has left positions that are ahead.
         if self.limit < tail.end:  # noqa: PLR1730  max() would be a call
             self.limit = tail.end
         self.tail = tail
@@ -72,13 +72,13 @@ class Applied:
             self.seen = words
 
     def look(self, words: bytes, end: int) -> None:
-        """There is no news from now on, when all up to *end* is applied, but by other words."""
+        """Note: once all up to *end* is applied, there is no news until the words change."""
         self._looked = words, end
         if self.tail.end >= end:
             self.seen = words
 
     def pass_over(self, start: int, tail: LogPlace) -> None:
-        """When the place is *start*, go on to *tail*: saved positions are between."""
+        """If the place is *start*, go on to *tail*: only saved positions are between."""
         if self.tail.end == start:
             self.move_to(tail)
         else:
@@ -121,7 +121,7 @@ class Applied:
                             self.unsaved += len(oids)
                     last = logged
             finally:
-                # Last: whoever sees the new tid finds the new positions.
+                # Last: a reader that sees the new tid must find the new positions.
                 if last is not None:
                     tail = last.tail
                     if self._passed is not None and self._passed[0] == tail.end:

@@ -1,7 +1,7 @@
-"""What is applied of a file when it is opened: saved positions, and all that is certain behind.
+"""What is applied when a file is opened: the saved positions, and all that is certain after them.
 
-Of the file of a packed log, that is what an instance has applied of the one before it; what comes
-then is new to it. Read :mod:`dobbin_like.log.reading.readable` next.
+In the file of a packed log, it is what the instance had applied of the file before; the rest is
+news. Read :mod:`dobbin_like.log.reading.readable` next.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ def apply_certain(path: str, applied: Applied, words: Words) -> None:
 
 
 def _is_copy(file: LogFile, words: Words) -> bool:
-    """Tell whether this is another file than the one that somebody has written to."""
+    """Tell whether the file is a copy: it has another inode than the one that was written to."""
     return words.find(INODE) not in (None, 0, file.inode)
 
 
 def read_packed(
     path: str, replaced: LogFile, seen: Tid
 ) -> tuple[Applied, list[LoggedTransaction]] | None:
-    """Open the file at *path* that has taken the place of another one, read all of it.
+    """Open the file at *path*, which has replaced another one, and read all of it.
 
     Args:
         seen: The tid of the newest transaction that is applied of the file that was replaced.
@@ -81,12 +81,12 @@ def read_packed(
     page, words = file.page, file.words
     if page is None or words is None or old is None or page.store_id != old.store_id:
         return None
-    if page.generation <= old.generation:  # the same: the switch did not come to its end
+    if page.generation <= old.generation:  # The same file: the switch was not completed.
         return None
     applied = Applied(file)
     applied.attach(page)
-    # Saved positions that are ahead of what is applied here would hide what is new: the
-    # log was packed twice since. Then all of it is read.
+    # Saved positions that are ahead of what is applied here would hide news: the log was
+    # packed twice since. Then all of it is read.
     _load_saved(applied, words, seen)
     place = applied.tail
     news: list[LoggedTransaction] = []
@@ -101,14 +101,14 @@ def read_packed(
 
 
 def _load_saved(applied: Applied, words: Words, until: Tid | None) -> None:
-    """Take the saved positions of a file for applied, unless they are ahead of *until*."""
+    """Start with the saved positions of a file, unless they are ahead of *until*."""
     offset, page = words.find(SAVED), applied.file.page
     if not offset or page is None:
         return
     # What is not certain to be there has to be read frame by frame.
     size = disk.status(applied.file.fd, applied.file.path).st_size
     certain = min(words.find(DURABLE) or 0, size)
-    # Weakly: a file that was replaced is closed with the last reference to what is applied of it.
+    # Weak: the last reference to an Applied closes its file, if that was replaced.
     lost = weakref.WeakMethod(applied.count_unsaved)
     saved = load_saved(applied.file, page.checksum, offset, certain, lost)
     if saved is not None and (until is None or saved[2].tid <= until):

@@ -25,9 +25,9 @@ _BLOCK: Final = 512
 def places_like(
     buffer: ReadBuffer, offset: int, limit: int, pattern: re.Pattern[bytes]
 ) -> Iterator[int]:
-    """Yield from *offset* on the places of what looks like a frame; *pattern* is of its kind on.
+    """Yield the places from *offset* on that look like frames; *pattern* begins at their kind.
 
-    Goes on behind what the disk does not give.
+    Skips what the disk can't read.
     """
     most, least = _PART, offset
     while offset + _LEAST <= limit:
@@ -36,7 +36,7 @@ def places_like(
             end = min((offset + _OVERLAP) // _BLOCK * _BLOCK + _BLOCK, limit)
         try:
             data = buffer.read(offset, end - offset, limit)
-        except IntegrityError:  # The disk does not give all of it.
+        except IntegrityError:  # The disk can't read all of it.
             if most == _BLOCK:
                 offset, most = offset - offset % _BLOCK + _BLOCK, _PART
             else:

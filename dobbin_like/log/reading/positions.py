@@ -1,7 +1,7 @@
 """Where the newest entry of each oid lies: file offsets by oid, in blocks.
 
-A block is an array that stays where it is, and its cells are set in place: any thread may read
-while one applies. What was saved is read a block at a time, when it is asked for first.
+A block is an array that is never replaced, and its cells are set in place: any thread may read
+while one applies. Saved blocks are read one at a time, when they are first needed.
 Knows nothing of files. Read :mod:`dobbin_like.log.reading.reader` next.
 """
 
@@ -44,8 +44,8 @@ class Positions:
 
     def get(self, oid: int) -> int:
         """Return the position of an oid, 0 if there is none. Raises what reading a block does."""
-        # Up to the end of a block: an oid that is not stored yet is in one that may be damaged,
-        # and whoever stores it has to know before, not when it is updated.
+        # Up to the end of a block: the block of an oid that is not stored yet may be damaged, and
+        # a commit that stores it has to know that before, not when the block is updated.
         if 0 <= oid <= self.next_oid | _MASK:
             number = oid >> _SHIFT
             return (self._blocks.get(number) or self.block(number))[oid & _MASK]
@@ -86,9 +86,9 @@ class Positions:
         self.next_oid = max(self.next_oid, next_oid)
 
     def blocks(self) -> Iterator[array[int]]:
-        """Yield the slots up to ``next_oid``, a block at a time; keep nothing of what is read.
+        """Yield the slots up to ``next_oid``, a block at a time; do not keep what is read.
 
-        They are of one moment if nobody calls :meth:`update` meanwhile.
+        They are consistent if :meth:`update` is not called meanwhile.
         """
         end = self.next_oid
         for first in range(0, end, BLOCK_SLOTS):
@@ -98,7 +98,7 @@ class Positions:
 
     def block(self, number: int) -> array[int]:
         """Return the slots of a block, which may be set. Raises what reading it does."""
-        # The first one that comes: nobody may have set a cell in another.
+        # The block that was put there first: cells may have been set in that one.
         return self._blocks.get(number) or self._blocks.setdefault(
             number, self._saved_block(number)
         )

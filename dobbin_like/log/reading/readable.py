@@ -1,7 +1,7 @@
 """The reading half of a log: what is applied, what is new, one version of one object.
 
-Promises that a transaction is seen whole or not at all, and that nobody is waited for
-(I2, I3). Takes no lock. Read :mod:`dobbin_like.log.reading.history` next.
+Promises that a transaction is seen whole or not at all, and that reading never waits (I2, I3).
+Takes no lock. Read :mod:`dobbin_like.log.reading.history` next.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ReadableLog:
 
     ``generations`` are its files, ``file`` is the one it goes on in, ``applied`` what is
     applied of it. ``follow_to`` is called with what is applied of the file of a packed log;
-    whoever writes puts a function of its own there, which calls switch_to().
+    the writing half replaces it by a function that calls switch_to().
 
     Args:
         follows: See :class:`.LogFile`.
@@ -55,15 +55,15 @@ class ReadableLog:
     def __init__(
         self, path: str | os.PathLike[str], *, read_only: bool, follows: bool = False
     ) -> None:
-        # What it means now, wherever the process goes to.
+        # Absolute: the process may change its directory.
         self.path: str = os.path.abspath(os.fspath(path))  # noqa: PTH100  links stay links
         self.read_only = read_only
         self.closed: bool = False
         self.file: LogFile = LogFile(self.path, read_only=read_only, follows=follows)
         self.applied: Applied = Applied(self.file)
         self.generations: Generations = Generations(self.path, self.applied)
-        self._outdated = b""  # Words that tell less than was found without them.
-        self._replaced = False  # When news were read last, another file had taken the place.
+        self._outdated = b""  # Words that say less than what was found without them.
+        self._replaced = False  # When news were read last, another file had replaced this one.
         self.follow_to: Callable[[Applied], None] = self.switch_to
         self.sort_key: str = "dobbin_like:" + os.path.realpath(self.path)
         self._attaching = reentrant_lock()
@@ -87,7 +87,7 @@ class ReadableLog:
     def or_closed(self) -> Iterator[None]:
         """Let reading raise ClosedError if another thread has closed the log meanwhile.
 
-        Then the number of the descriptor is nobody's, or already that of another file.
+        Then the number of the descriptor is free, or already that of another file.
         """
         try:
             yield
@@ -96,7 +96,7 @@ class ReadableLog:
             raise
 
     def _check_still_open(self) -> None:
-        """Raise what tells why reading has failed if another has closed the file meanwhile."""
+        """Raise the reason why reading has failed if another thread has closed the file."""
         self.check_open()
         self.file.check_descriptor()
 
@@ -106,7 +106,7 @@ class ReadableLog:
         self.close_file()
 
     def close_file(self) -> None:
-        """Read nothing more; what is in the midst of it may go on to its end."""
+        """Read nothing more; a read that has begun may go on to its end."""
         self.generations.close()
         self.file.close()
 
@@ -117,7 +117,8 @@ class ReadableLog:
 
         Cost: One system call.
         """
-        # Held: if another thread follows to a packed log, the file closes with its last reference.
+        # Keep a reference: if another thread follows to a packed log, the last one closes the
+        # file.
         applied = self.applied
         words = applied.file.words
         if words is not None and applied.loader is not None:
@@ -138,7 +139,7 @@ class ReadableLog:
         Cost: Objects changed, not their sizes.
         """
         self.check_open()
-        try:  # As or_closed() does, at every commit of others.
+        try:  # As or_closed() does, without its cost at every commit of others.
             return self._read_news()
         except (OSError, IntegrityError):
             self._check_still_open()
@@ -163,7 +164,7 @@ class ReadableLog:
         passed = news[-1].end if news else start.end
         if place.end != passed:
             applied.pass_over(passed, place)
-        # Of a file that was replaced there are news until they were followed.
+        # A file that was replaced has news until the instance follows.
         goes = state in {REPLACED, RESTORED}
         applied.look(b"" if goes else block[:SEEN_SIZE], place.end)
         if not news and replaced:
@@ -173,7 +174,7 @@ class ReadableLog:
         return news
 
     def _visible(self, words: Words, block: bytes) -> int:
-        # None at all: the file was cut, and has_news() goes on to say so.
+        # None: the file was cut, and has_news() stays true.
         if block and block[:SEEN_SIZE] in (self.applied.seen, self._outdated):
             return self.applied.tail.end
         _, durable, loose, *_ = decode_words(block)
@@ -225,7 +226,7 @@ class ReadableLog:
     def load_dropped(self, oid: Oid, at: Tid) -> LoggedVersion | None:
         """Return the version of an object as of *at* that a pack has dropped, if its file is kept.
 
-        Nothing led to the object by then, so that no snapshot needs it.
+        Nothing led to the object at that time, so no snapshot needs it.
         """
         for older in self.generations.with_dropped(at):
             loader = older.loader
@@ -268,8 +269,8 @@ class ReadableLog:
     def open(self) -> bool:
         """Open the file, apply what is certain of it; return whether it is there.
 
-        A log that is only read shows what is visible afterwards; for another one, whoever
-        writes finds out what that is.
+        A log that is only read then shows what is visible; for another one, the writing half
+        finds the end.
         """
         if not self.file.open():
             return False
@@ -281,24 +282,25 @@ class ReadableLog:
         return True
 
     def start_anew(self) -> None:
-        """Forget a file of which nothing was shown yet: another one has come to its place."""
+        """Forget a file of which nothing was shown yet: another one has replaced it."""
         self.file.close()
         follows = self.file.follows
         self.file = LogFile(self.path, read_only=self.read_only, follows=follows)
         self.applied = self.generations.present = Applied(self.file)
 
     def _show_end(self, words: Words) -> None:
-        """Find what is in the log if nobody is there to tell, and let it count.
+        """If there is no writer, find the end of the log, and show what is before it.
 
-        Where a writer is there, the words are right. Else they are of some moment before: what
-        follows DURABLE is believed as recovery would, and shown when it is on stable storage.
+        While there is a writer, the words are right. Otherwise they may be outdated: what
+        follows DURABLE is believed as in recovery, and shown when it is on stable storage.
         """
         while True:
             seen = words.seen()
             if self._is_writer_there():
                 return
             end = self._certain_end(words)
-            # Whoever came meanwhile may have appended what was found, and not told it yet.
+            # A writer that came meanwhile may have appended what was found, and not stored the
+            # words yet.
             if not self._is_writer_there() and words.seen() == seen:
                 break
         for run, after in certain_transactions(self.buffer, self.applied.tail, end):
@@ -317,24 +319,24 @@ class ReadableLog:
         end = self.find_end(words, disk.status(fd, self.path).st_size)
         if end > self.applied.tail.end:
             disk.sync(fd, self.path)
-            # A page may be taken for written that was not, by somebody's sync that failed. Not
-            # the words: others have seen them as they are.
+            # After a failed sync of another process, the system may take a page for written that
+            # is not. Drop these pages, but not the words: others have seen them as they are.
             disk.drop_cache(fd, PAGE_SIZE)
             end = self.find_end(words, end)
         return end
 
     def find_end(self, words: Words, limit: int) -> int:
-        """Return where the whole frames end behind what is applied.
+        """Return where the whole frames after what is applied end.
 
         Raises:
-            IntegrityError: Nothing tells where the log ends; or what was durable is not there.
+            IntegrityError: Nothing tells where the log ends; or what was durable is missing.
         """
         # Before the frames are read: a writer may come meanwhile.
         durable = words.find(DURABLE)
         return find_end(self.buffer, self.applied.tail, limit, durable)
 
     def rest(self, start: int, end: int) -> bool:
-        """Return whether there is anything but zeros from *start* to *end*."""
+        """Return whether there are bytes other than zeros from *start* to *end*."""
         return disk.first_not_zero(self.file.fd, self.path, start, end) is not None
 
     def attach(self) -> tuple[Page, Words]:
@@ -350,22 +352,22 @@ class ReadableLog:
         return page, words
 
     def _set_sort_key(self, file: LogFile) -> None:
-        # Not by the path: others may see the file by another one. Copies differ by the inode.
+        # By the inode and not the path, which may differ between processes.
         if file.page is not None:
             self.sort_key = f"dobbin_like:{file.page.store_id.hex()}:{file.key[1]}"
 
     @property
     def retired(self) -> bool:
         """Whether the log goes on in another file, to which read_news() follows."""
-        return self._replaced  # When news were read; has_news() tells if it is since.
+        return self._replaced  # As of the last read_news(); has_news() may know more.
 
     def _follow(self) -> list[LoggedTransaction]:
-        """Go on in the file that has taken the place of this one, all of which is applied.
+        """Go on in the file that has replaced this one, all of which is applied.
 
         Readers take the file that their snapshot needs; see :class:`.Generations`.
 
         Returns:
-            What is new in it. Nothing, too, if it is not there yet.
+            The news in it; none if it is not there yet.
 
         Raises:
             OSError: It can't be opened. What is applied stays valid.

@@ -1,7 +1,7 @@
 """Reading frames from the file: forward, one after the other, or a part of one.
 
-Promises that what it returns is what was written, or IntegrityError with the offset (I2).
-Knows no lock and no words: where committed bytes end is told by the caller. Read
+Promises to return what was written, or to raise IntegrityError with the offset (I2).
+Knows no lock and no words: the caller says where committed bytes end. Read
 :mod:`dobbin_like.log.reading.chain` next.
 """
 
@@ -29,10 +29,10 @@ _HEAD: Final = record.TRANSACTION_SIZE
 _ROW: Final = record.ENTRY_SIZE
 _LEAST_WINDOW: Final = _HEAD + _ROW
 
-# What a named tuple does when it is called, at half the cost: for what every commit makes.
+# What calling a named tuple does, at half the cost: for what every commit makes.
 _new: Final = tuple.__new__
 
-# Names of this module: they cost half of what those of another do.
+# Names of this module cost half as much as attributes of another one.
 _unpack: Final = record.TRANSACTION.unpack_from
 _unpack_oid: Final = record.LONG.unpack_from
 _oids_in: Final = record.oids_in
@@ -97,7 +97,7 @@ class ReadBuffer:
         """Return *size* bytes at *offset*; may read ahead up to *limit*, never past it."""
         at = offset - self._start
         if not 0 <= at <= len(self._data) - size:
-            if size > self.ahead:  # Not held: it is as large as a transaction has objects.
+            if size > self.ahead:  # Not kept: it may be as large as a transaction has objects.
                 return read_exactly(self.fd, self.path, offset, size)
             ahead = min(self.ahead, limit - offset)
             self._data = read_ahead(self.fd, self.path, offset, size, ahead)
@@ -145,8 +145,8 @@ def read_run(
 ) -> tuple[list[LoggedTransaction], LogPlace]:
     """Return the ordinary transactions that follow *tail*, and the place after them.
 
-    Ordinary is what most commits of other processes are: committed, with no names or notes, and
-    small. The run ends before anything else, and before what is damaged: read_frame() tells what
+    Ordinary ones are committed, small, and without names or notes, as most commits of other
+    processes are. The run ends before anything else, and before damage: read_frame() tells what
     that is. *limit* and cost are as there.
     """
     end, frame, seed, sequence, newest = tail
@@ -256,7 +256,7 @@ def _transaction(head: TransactionHead, tail: LogPlace, data: bytes) -> Frame:
 def own_place(buffer: ReadBuffer, tail: LogPlace, limit: int) -> LogPlace:
     """Return *tail* with the sequence number that the frame behind it goes on from.
 
-    For a log in which transactions may be lost between. What is read is not verified.
+    For a damaged log, in which transactions may be missing. What is read is not verified.
     """
     with contextlib.suppress(DamagedError):
         start = buffer.read(tail.end, min(record.TRANSACTION_SIZE, limit - tail.end), limit)

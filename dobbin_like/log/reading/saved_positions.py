@@ -1,8 +1,8 @@
-"""Saving and loading positions, so that opening does not depend on the size of a log.
+"""Saving and loading positions, so that the time to open a log does not depend on its size.
 
-A positions frame holds the positions and the tables of names as of a place in the log, and
-says which place: whoever loads it goes on reading from there. It is a shortcut and
-nothing else: where the positions are damaged, the log is read from the start (I10).
+A positions frame holds the positions and the tables of names as of a place in the log, and that
+place, from which opening goes on reading. It is only a shortcut: if the positions are damaged, the
+log is read from the start (I10).
 Opening takes the names and the place; positions are read when they are needed.
 """
 
@@ -51,7 +51,7 @@ def place_before(buffer: ReadBuffer, offset: int, page_checksum: int, limit: int
         error = DamagedError(f"a frame up to {place.end} before that", f"one up to {offset}")
         raise buffer.damaged(previous, error)
     while previous:
-        # No frame is the last one here, and each is followed by one that is as long.
+        # Reading more than a short frame has is safe: another frame follows each of these.
         found = record.transaction_head(buffer.read(previous, record.TRANSACTION_SIZE, limit))
         if found.kind == record.KIND_TRANSACTION:
             place = place._replace(sequence=found.sequence, tid=found.tid)
@@ -61,7 +61,7 @@ def place_before(buffer: ReadBuffer, offset: int, page_checksum: int, limit: int
 
 
 def previous_frame(buffer: ReadBuffer, offset: int, previous: int) -> int:
-    """Return *previous*, where a frame says that the one before it is; IntegrityError: it lies."""
+    """Return *previous*, the offset of the frame before this one; IntegrityError: it is wrong."""
     if previous and not PAGE_SIZE <= previous < offset:
         error = DamagedError(
             f"a frame after that at {previous}", f"one between it and {PAGE_SIZE}"
@@ -75,8 +75,8 @@ def load_saved(
 ) -> tuple[Positions, NameTables, LogPlace] | None:
     """Return positions, classes and the place they are of, from the frame at *offset*.
 
-    None if they are damaged, or not before *limit*. What *lost* gives is called if a block turns
-    out to be damaged later.
+    None if they are damaged, or not before *limit*. If a block turns out to be damaged later, the
+    function that *lost* returns is called.
 
     Cost: 4 bytes for each 1,024 oids; the positions are read a block at a time, when they are
     asked for.
@@ -100,15 +100,15 @@ def load_saved(
 
 
 def _warn(error: IntegrityError) -> None:
-    # Its text: whoever keeps the record would keep the file, which is closed with its last reader.
+    # The text only: a kept log record would keep the file, which its last reader closes.
     text = str(error)
     _logger.warning("saved positions can't be used, reading the whole log: %s", text)
 
 
 class _Source:
-    """Reads saved positions; what is damaged of them is found in the log itself. Any thread.
+    """Reads saved positions; a damaged block is rebuilt from the log itself. Any thread.
 
-    Keeps *file* open: of one that was replaced, somebody may read what is not read yet.
+    Keeps *file* open, even if it was replaced: blocks that were not read yet may be needed.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class _Source:
         self._end = end
         self._lost = lost
         self._scanned: Positions | None = None
-        self._damage: tuple[Any, ...] = ()  # Of the log: it is not read again for each block.
+        self._damage: tuple[Any, ...] = ()  # From the log, which is not read again for each block.
 
     def block(self, number: int) -> array[int]:
         """Return the slots of a block.
@@ -134,7 +134,7 @@ class _Source:
             IntegrityError: It is damaged, and so is the log before it.
         """
         if self._scanned is None:
-            # By its number of now: that of a file that was closed may be another one's.
+            # The current descriptor: the number of a closed one may belong to another file.
             buffer = ReadBuffer(self._file.fd, self._file.path)
             try:
                 return read_block(buffer, self._saved, number)
@@ -154,7 +154,7 @@ class _Source:
                         positions.update(logged.oids, logged.first_entry)
                         entries += len(logged.oids)
         except IntegrityError as error:
-            if not isinstance(error.__cause__, OSError):  # Which may be over the next time.
+            if not isinstance(error.__cause__, OSError):  # The fault may be over the next time.
                 self._damage = error.args
             raise
         count_lost = self._lost()
@@ -183,7 +183,7 @@ def encode_around(
     covered: LogPlace,
     blocks: Iterable[bytes],
 ) -> tuple[bytes, bytes, LogPlace]:
-    """Return what stands before the encoded *blocks*, what behind, and the end."""
+    """Return the bytes before the encoded *blocks*, those after them, and the end."""
     head = PositionsHead(positions.next_oid, positions.stored, covered)
     start, fill, after = encode_positions_head(tail, head, encode_names(names), blocks)
     return start, bytes(fill), after

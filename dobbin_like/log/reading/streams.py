@@ -1,9 +1,9 @@
 """Stored streams: bytes beside the objects, read in ranges from where they lie.
 
 A stream is a frame of its own, before the transaction that refers to it. Its length need
-not be known: the data are written first and the fixed part last, so that a stream whose
-writer died is a torn tail like any other (I2, I4). Each 64 KiB have a checksum; a range
-is checked where it is read. Knows no objects and no lock.
+not be known in advance: the data are written first and the fixed part last, so that a stream
+whose writer died is a torn tail like any other (I2, I4). Each 64 KiB have a checksum, which is
+verified when a part of them is read. Knows no objects and no lock.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COPY_SIZE: Final = 1 << 20
 
 
 def stream_key(generation: int, offset: int) -> int:
-    """Return the number by which states name a stream: where it lies, and in which file."""
+    """Return the number by which states refer to a stream: its place and its file."""
     return generation % _GENERATIONS << OFFSET_BITS | offset
 
 
@@ -51,7 +51,7 @@ def copy_stream(fd: int, path: str, tail: LogPlace, source: BinaryIO) -> tuple[L
     the file goes on behind *tail*, the caller cuts it.
     """
     start = tail.end + record.STREAM_SIZE
-    # Before the data: whoever comes after one that died here sees that something is there.
+    # Before the data: if this writer dies, the next one sees that something is there.
     disk.write(fd, path, record.FRAME.pack(0, 0, record.KIND_STREAM, 0, 0, 0), tail.end)
     size = 0
     checksums: list[int] = []
@@ -61,7 +61,7 @@ def copy_stream(fd: int, path: str, tail: LogPlace, source: BinaryIO) -> tuple[L
         size += len(data)
     table = b"".join([record.WORD.pack(checksum) for checksum in checksums])
     length = record.align(record.STREAM_SIZE + size + len(table))
-    # The fill makes the file as long as the frame; the length is believed only then.
+    # Up to the end of the frame: a length beyond the end of the file is not believed.
     fill = bytes(length - record.STREAM_SIZE - size - len(table))
     disk.write(fd, path, table + fill, start + size)
     own = record.stream_checksum(size, CHUNK_SIZE, table)
@@ -120,7 +120,7 @@ class StreamReader:
         return data[start - from_byte : end - from_byte]
 
     def forget(self) -> None:
-        """Know nothing of a stream that was read: another one may lie there."""
+        """Forget the last stream: another one may be at its place by now."""
         self._last = None
 
     def _open(self, offset: int) -> tuple[int, StreamHead, bytes]:

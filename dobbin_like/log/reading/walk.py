@@ -1,9 +1,9 @@
 """Walking over the transactions of a log: oldest or newest first, from any tid on.
 
-Going back relies on the field ``previous`` of the frames, and on nothing else: every
-frame that is handed out was verified, and so was the chain from it to the frame after
-it (I2). Where a walk begins is found by the fixed parts alone; the frame it is found by
-is verified too. Knows no words. Read :mod:`dobbin_like.log.reading.readable` next.
+Going back relies on the field ``previous`` of the frames alone; every frame that is yielded was
+verified, and so was the chain from it to the frame after it (I2). The beginning of a walk is found
+by fixed parts that are not verified; the frame there is. Knows no words. Read
+:mod:`dobbin_like.log.reading.readable` next.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _BEHIND: Final = 1 << 16
 
 
 class BackwardBuffer(ReadBuffer):
-    """Reads of one walk back: what lies before is read along, not what follows."""
+    """Reads of one walk back: reads ahead towards the start of the file."""
 
     def read(self, offset: int, size: int, limit: int) -> bytes:
         """Return *size* bytes at *offset*; never looks past *limit*."""
         at = offset - self._start
         if not 0 <= at <= len(self._data) - size:
-            # Half of it behind: what was walked back over is verified forward.
+            # Half of it after the offset: frames are verified forward.
             start = max(0, offset - _BEHIND // 2)
             end = max(offset + size, min(start + _BEHIND, limit))
             try:
                 self._data = read_exactly(self.fd, self.path, start, end - start)
-            except IntegrityError:  # What is around it may be what the disk does not give.
+            except IntegrityError:  # It may be the bytes around it that the disk can't read.
                 start = offset
                 self._data = read_exactly(self.fd, self.path, offset, size)
             self._start = start
