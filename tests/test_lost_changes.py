@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import itertools
 import warnings
 from array import array
@@ -340,6 +341,25 @@ def test_a_value_that_is_set_again_after_an_abort_is_no_matter(box):
     box.items = kept
     transaction.commit()
     assert box.items == [0, 1]
+
+
+@pytest.mark.parametrize("end", ["commit", "abort", "rollback"])
+@pytest.mark.parametrize("kind", ["Box", "BTree"])
+def test_the_warning_names_the_class_of_an_object_that_has_left_memory(tmp_path, kind, end):
+    with Database(tmp_path / "log") as db, db.transaction():
+        db.set_root(Box(part=Box(items=[]) if kind == "Box" else BTree(items=[])))
+    with Database(tmp_path / "log") as db:
+        savepoint = transaction.savepoint()
+        part = db.get(1)  # Nothing else leads to it: the root is not read.
+        checkout(part)
+        kept = part.items if kind == "Box" else part["items"]
+        kept.append(1)
+        del part
+        {"commit": transaction.commit, "abort": transaction.abort}.get(end, savepoint.rollback)()
+        gc.collect()  # A tree and its nodes know each other.
+        kept.append(2)
+        with pytest.warns(LostChangeWarning, match=f"^a list of {kind} oid 1 was changed after"):
+            db.close()
 
 
 def test_what_was_changed_too_late_is_told_when_the_database_is_closed():

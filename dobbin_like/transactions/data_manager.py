@@ -76,6 +76,7 @@ from dobbin_like.transactions.lost_changes import (
     Kept,
     kept_after,
     kept_since,
+    objects_of,
     read_in,
     tell_lost_changes,
 )
@@ -335,14 +336,15 @@ class DataManager:
         if changes is not None:
             if state.made is not None and state.phase is not PUBLISHED:
                 state.publish()
+            written = changes.written
+            objects = objects_of(written)
             if self.view.working:
                 self._shared.drop_working(self.view)
             self.view.new_root = self.joining.transaction = None
             state.decided_tid = state.tid
-            written = changes.written
             state.made = state.changes = changes = None  # They refer to what was written.
             self._in_indexes = []
-            self._kept = kept_after(written) if written and self._graph.guard else []
+            self._kept = kept_after(written, objects) if written and self._graph.guard else []
         self._leave_commit()
 
     def _leave_commit(self) -> None:
@@ -398,9 +400,10 @@ class DataManager:
         self.replace_root(None)
         copies = self.view.working
         read = read_in(copies.values()) if copies and self._graph.guard else []
+        objects = objects_of(read)
         self._shared.drop_working(self.view)
         self.joining.transaction = None
-        self._kept += kept_since(ABORT, read)
+        self._kept += kept_since(ABORT, read, objects)
 
     def should_retry(self, error: BaseException) -> bool:
         return isinstance(error, TransientError)

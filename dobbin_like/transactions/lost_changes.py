@@ -52,9 +52,12 @@ _MANY: Final = 100
 
 
 class Kept(NamedTuple):
-    """A container that somebody still has, what was stored of it, or was in it, and since when."""
+    """A container that somebody still has, what was stored of it, or was in it, and since when.
 
-    ref: ObjectRef
+    *owner* names its object, which may be gone when that is told.
+    """
+
+    owner: str
     value: Any
     stored: Any
     end: str = "end of the transaction that has stored"
@@ -64,11 +67,17 @@ ABORT: Final = "abort of the transaction that has read"
 ROLLBACK: Final = "rollback to a savepoint in the transaction that has read"
 
 
-def kept_after(written: list[Written]) -> list[Kept]:
+def objects_of(written: list[Written]) -> list[Any]:
+    """Return whose the containers are: an object that its program has dropped goes otherwise."""
+    return [ref() for ref, _, _ in written]
+
+
+def kept_after(written: list[Written], objects: list[Any]) -> list[Kept]:
     """Return which of the containers that a commit has stored are in use elsewhere.
 
-    Empties *written*. Cost: the containers. That somebody has one is a guess, by the references
-    to it; those of a container that holds another go first.
+    *objects* are theirs, still alive, to be named. Empties both. Cost: the containers. That
+    somebody has one is a guess, by the references to it; those of a container that holds another
+    go first.
     """
     kept = []
     rest: list[Any] = [
@@ -81,7 +90,8 @@ def kept_after(written: list[Written]) -> list[Kept]:
         if stored is None:
             kept += _kept_in(ref, value)
         elif sys.getrefcount(value) > _OWN_REFERENCES:
-            kept.append(Kept(ref, value, stored))
+            kept.append(Kept(describe(owner_of(ref)), value, stored))
+    objects.clear()
     return kept
 
 
@@ -100,7 +110,8 @@ def _kept_in(ref: ObjectRef, values: list[Any]) -> list[Kept]:
             # The others are to what the part is in, and to the list.
             if is_kept or any(sys.getrefcount(part) > _OWN_REFERENCES + 2 for part in parts):
                 containers = [part for part in parts if KINDS[type(part)] in BASES]
-                kept += [Kept(ref, each, each.copy()) for each in containers]
+                owner = describe(owner_of(ref))
+                kept += [Kept(owner, each, each.copy()) for each in containers]
     return kept
 
 
@@ -129,9 +140,12 @@ def read_in(copies: Iterable[WorkingCopy]) -> list[Written]:
     return [each for working in list(copies) for each in containers_of(working)]
 
 
-def kept_since(end: str, read: list[Written]) -> list[Kept]:
-    """Return which of the containers are in use when their copies were dropped. Empties *read*."""
-    kept = kept_after(read)
+def kept_since(end: str, read: list[Written], objects: list[Any]) -> list[Kept]:
+    """Return which of the containers are in use when their copies were dropped.
+
+    Empties *read*, and *objects*, which are theirs.
+    """
+    kept = kept_after(read, objects)
     return [each._replace(stored=each.value.copy(), end=end) for each in kept]
 
 
@@ -145,9 +159,9 @@ def tell_lost_changes(kept: list[Kept], changes: Changes | None) -> None:
         again.add(id(value))
         for each in value if stored is None else ():
             again.update(map(id, _parts_in(each)))
-    for ref, value, _, end in changed:
+    for owner, value, _, end in changed:
         if id(value) not in again:
-            kind, owner = base_of(type(value)).__name__, describe(owner_of(ref))
+            kind = base_of(type(value)).__name__
             text = (
                 f"a {kind} of {owner} was changed after the {end} it: the change is lost; "
                 f"after a checkout(), read the {kind} from its object again"

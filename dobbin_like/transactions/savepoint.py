@@ -22,7 +22,7 @@ from dobbin_like.objects.faces.working_copy import Touched, WorkingCopy, copy_st
 from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.values.here import OpenedObjects
 from dobbin_like.objects.values.refs import State, native_dict, ref_of, set_native_dict
-from dobbin_like.transactions.lost_changes import ROLLBACK, Kept, kept_since, read_in
+from dobbin_like.transactions.lost_changes import ROLLBACK, Kept, kept_since, objects_of, read_in
 
 
 @implementer(IDataManagerSavepoint)
@@ -100,6 +100,7 @@ class Savepoint:
     def rollback(self) -> None:
         """Go back. What was checked out since is no longer checked out."""
         read = read_in(self._view.working.values())
+        objects = objects_of(read)
         for key, working in list(self._view.working.items()):
             if key in self._states:
                 working.restore(self._states[key])
@@ -107,7 +108,7 @@ class Savepoint:
                 self._shared.uncheckout(self._view, working)
         self._view.forget_states()  # They may have cached what was computed from the changes.
         self._new_objects.rollback()
-        self._rolled_back(self._new_root, kept_since(ROLLBACK, read))
+        self._rolled_back(self._new_root, kept_since(ROLLBACK, read, objects))
 
 
 def _reset(obj: Any, state: State) -> None:
