@@ -163,3 +163,24 @@ def test_a_new_object_that_another_thread_has_checked_out_needs_none_either():
             thing.part = PersistentList()
 
     in_thread(check)
+
+
+class Settings(BTree):
+    def get(self, key, default=None):
+        """Return what others are shown for a secret."""
+        return "***" if key == "secret" else super().get(key, default)
+
+
+def test_a_tree_is_asked_for_what_it_has_not_for_what_its_class_shows(database, again):
+    root = Settings({"secret": PersistentList([1]), "open": PersistentList([2])})
+    database.set_root(root)
+    transaction.commit()
+    checkout(*root.values())
+
+    root["secret"] += [3]
+    root["open"] += [4]
+    with pytest.raises(SharedValueError):
+        root["secret"] = root["open"]
+
+    transaction.commit()
+    assert [*again().root.values()] == [[2, 4], [1, 3]]

@@ -12,6 +12,7 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
+from functools import partial
 from itertools import chain
 from operator import eq
 from typing import Any, Generic, Self, TypeVar, overload
@@ -35,7 +36,7 @@ from dobbin_like.collections.btree.views import (
 )
 from dobbin_like.collections.btree.walk import END, Bounds, bounds_of
 from dobbin_like.exc import SharedValueError
-from dobbin_like.objects.values.guards import holds
+from dobbin_like.objects.values.guards import finds
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -142,7 +143,8 @@ class BTree(SortedTree[K, tuple[K, V]], Generic[K, V]):
         try:
             set_key(self, key, value)
         except SharedValueError:
-            if is_writable(self) or not holds(self, key, value):
+            # get() may be that of a subclass.
+            if is_writable(self) or not finds(partial(look_up, self), key, value):
                 raise
 
     def add(self, key: K, value: Any = True) -> None:

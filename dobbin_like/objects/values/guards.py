@@ -48,9 +48,14 @@ def holds(items: Any, key: Any, value: Any) -> bool:
     ``items[key] += more`` sets what it has read: such an object has changed itself, the items stay
     as they are, and need no checkout.
     """
+    get = getattr(items, "get", items.__getitem__)  # The first adds nothing and makes nothing.
+    return finds(get, key, value)
+
+
+def finds(get: Callable[[Any], Any], key: Any, value: Any) -> bool:
+    """Return whether *value* is a persistent object, and what *get* finds at *key*."""
     if not issubclass(type(value), Identity):
         return False
-    get = getattr(items, "get", items.__getitem__)  # The first adds nothing and makes nothing.
     try:
         now = get(key)
     except (LookupError, TypeError):
