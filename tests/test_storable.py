@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import collections.abc
+import csv
 import dataclasses
 import decimal
 import enum
@@ -369,6 +370,19 @@ def opened():
     return Path(os.devnull).open("rb")
 
 
+DATABASE = sqlite3.connect(":memory:")
+
+
+def scanned():
+    with os.scandir("/") as found:
+        return found
+
+
+def entry():
+    with os.scandir("/") as found:
+        return next(found)
+
+
 @pytest.mark.parametrize(
     ("make", "instead"),
     [
@@ -387,6 +401,13 @@ def opened():
         (Future, "_v_"),
         (socket.socket, "_v_"),
         (lambda: sqlite3.connect(":memory:"), "_v_"),
+        (lambda: sqlite3.Row(sqlite3.Cursor(DATABASE), (1,)), r"dict\(\) of it"),
+        (lambda: sqlite3.Cursor(DATABASE), "a list of what it yields"),
+        (lambda: csv.reader(["a,b"]), "a list of what it yields"),
+        (lambda: csv.DictReader(["a,b"]), "a list of what it yields"),
+        (lambda: csv.writer(sys.stdout), "_v_"),
+        (entry, "its path"),
+        (scanned, "a list of what it yields"),
         (lambda: mmap.mmap(-1, 10), "_v_"),
         (zlib.compressobj, "a __reduce__ .* _v_"),
         (opened, "its name or what it holds"),

@@ -49,19 +49,27 @@ _BY_MODULE: Final = {
     "weakref": "store the object that it refers to, or its _p_oid",
     **dict.fromkeys(
         (
-            *("_asyncio", "_multiprocessing", "_queue", "_socket", "_sqlite3", "_ssl", "_thread"),
-            *("asyncio", "concurrent", "mmap", "multiprocessing", "queue", "select", "selectors"),
-            *("socket", "sqlite3", "ssl", "subprocess", "threading"),
+            *("_asyncio", "_csv", "_multiprocessing", "_queue", "_socket", "_sqlite3", "_ssl"),
+            *("_thread", "asyncio", "concurrent", "csv", "mmap", "multiprocessing", "posix"),
+            *("queue", "select", "selectors", "socket", "sqlite3", "ssl", "subprocess"),
+            "threading",
         ),
         _OF_PROCESS,
     ),
 }
 """Modules whose classes are for one process, by their first name."""
 
-_IN_WEAKREF: Final = {
+_BY_NAME: Final = {
+    "Cursor": _BY_ITEMS,
+    "DictReader": _BY_ITEMS,
+    "DirEntry": "store its path",
+    "Row": "store dict() of it",
+    "ScandirIterator": _BY_ITEMS,
+    "reader": _BY_ITEMS,
     "WeakKeyDictionary": "store a dict by the objects, or by their _p_oid",
     "WeakValueDictionary": "store a dict of the objects, or of their _p_oid",
 }
+"""Classes of these modules of which something else can be stored."""
 
 _OF_PACKAGE: Final = {"Block": _OF_PROCESS, "Feed": _OF_PROCESS, "Found": _BY_LIST}
 """Classes of this package whose instances a program holds, but can't store."""
@@ -111,7 +119,7 @@ def instead_of(value: Any) -> str:
         return _OF_PROCESS
     is_file = top in ("_io", "tempfile")
     if (is_file or top in _BY_MODULE) and fault_of_pickle(value):
-        return _FILE if is_file else _IN_WEAKREF.get(cls.__name__, _BY_MODULE[top])
+        return _FILE if is_file else _BY_NAME.get(cls.__name__, _BY_MODULE[top])
     return ""
 
 
