@@ -371,3 +371,16 @@ def test_a_question_shows_no_value_until_it_is_shown_itself(database, bank):
     found = database.find(Account, owner=between(1, 10**5000))
     assert list(found) == [bank[1]]
     assert "between(1, <int of 16610 bits>)" in repr(found)
+
+
+@pytest.mark.parametrize("several", [["Ada", "Bob"], {"Ada"}])
+def test_a_question_for_several_values_at_once_is_told_how_it_is_asked(database, bank, several):
+    with pytest.raises(TypeError, match=r"^owner=.*has no order, .*; one of several .* one_of\("):
+        database.find(Account, owner=several)
+    with pytest.raises(TypeError, match=r"^one_of\(.*has no order, .*; give the values one by"):
+        one_of(several)
+
+
+def test_a_question_for_a_value_without_order_names_its_attribute(database, bank):
+    with pytest.raises(TypeError, match=r"^owner=object\(\): a object has no order, [^;]*$"):
+        database.find(Account, {"owner": object()})

@@ -86,7 +86,11 @@ def below(value: Any) -> Condition:
 
 def one_of(*values: Any) -> Condition:
     """One of *values*."""
-    keys = sorted({sortable(value) for value in values})
+    try:
+        keys = sorted({sortable(value) for value in values})
+    except TypeError as error:
+        text = f"one_of({', '.join(map(short, values))}): {error}; give the values one by one"
+        raise TypeError(text) from None
     return Condition("one_of", values, *map(_only, keys))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, SupportsIndex, TypeVar
 
@@ -158,13 +158,22 @@ def find(
     warn_if_redefined(store, cls)
     if where is not None:
         conditions = _joined(store, cls, where, conditions)
-    asked = {name: condition(value) for name, value in conditions.items()}
+    asked = {name: _asked(name, value) for name, value in conditions.items()}
     for name in asked:
         if is_foreign(name):
             _refuse(store, cls, name, f"{name}=...")
     if order_by is not None and is_foreign(order_by):
         _refuse(store, cls, order_by, f"order_by={order_by!r}")
     return Found(store, cls, asked, order_by, limit, reverse=reverse)
+
+
+def _asked(name: str, value: Any) -> Condition:
+    try:
+        return condition(value)
+    except TypeError as error:
+        several = "; one of several values is asked for by one_of(*values)"
+        text = f"{name}={short(value)}: {error}{several if isinstance(value, Iterable) else ''}"
+        raise TypeError(text) from None
 
 
 def _check_options(store: Store, cls: type, **options: Any) -> None:
