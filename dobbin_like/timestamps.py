@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from dobbin_like.ids import Tid
+from dobbin_like.mistaken.arguments import wrong_type
 
 _logger = logging.getLogger(__name__)
 
@@ -29,8 +30,11 @@ def time_of(tid: Tid) -> datetime:
         return datetime.max.replace(tzinfo=UTC)
 
 
-def tid_of(moment: Moment) -> Tid:
-    """Return the tid of a moment: the largest that a transaction up to then can have."""
+def tid_of(moment: Moment, name: str = "moment", or_else: str = "") -> Tid:
+    """Return the tid of a moment: the largest that a transaction up to then can have.
+
+    *name* is that of the argument, *or_else* what it may be besides, for the text of a TypeError.
+    """
     if isinstance(moment, datetime):
         if moment.utcoffset() is None:
             # Not replace(tzinfo=UTC): what datetime.now() returns is local time.
@@ -42,8 +46,7 @@ def tid_of(moment: Moment) -> Tid:
         return Tid((moment - _EPOCH) // _MICROSECOND)
     if isinstance(moment, int) and not isinstance(moment, bool):
         return Tid(moment)
-    text = f"expected a tid or a datetime, got {type(moment).__name__}"
-    raise TypeError(text)
+    raise wrong_type(moment, name, f"a tid or a datetime with a time zone{or_else}")
 
 
 def now() -> Tid:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 import transaction
 
@@ -140,6 +142,11 @@ CALLS = {
         "newest_first",
         lambda db, v: db.transactions(newest_first=v),
     ),
+    "db.at(moment)": ("moment", lambda db, v: db.at(v)),
+    "db.undo(tid)": ("tid", lambda db, v: db.undo(v)),
+    "db.transactions(since)": ("since", lambda db, v: db.transactions(since=v)),
+    "db.transactions(until)": ("until", lambda db, v: db.transactions(until=v)),
+    "db.changes(since)": ("since", lambda db, v: db.changes(since=v)),
     "db.changes(wait)": ("wait", lambda db, v: db.changes(wait=v)),
     "db.wait(tid)": ("tid", lambda db, v: db.wait(v)),
     "db.wait(timeout)": ("timeout", lambda db, v: db.wait(db.tid, v)),
@@ -157,6 +164,7 @@ CALLS = {
     "db.snapshot(target)": ("target", lambda db, v: db.snapshot(v)),
     "db.snapshot(progress)": ("progress", lambda db, v: db.snapshot(MemoryLog(), None, v)),
     "db.pack(dry_run)": ("dry_run", lambda db, v: db.pack(dry_run=v)),
+    "db.pack(keep)": ("keep", lambda db, v: db.pack(keep=v)),
     "db.pack(progress)": ("progress", lambda db, v: db.pack(progress=v)),
     "check_database(database)": ("database", lambda _db, v: check_database(v)),
     "check_log(log)": ("log", lambda _db, v: check_log(v)),
@@ -179,6 +187,13 @@ def test_an_argument_is_told_by_name_with_what_was_found(filled, which):
     with pytest.raises(TypeError, match=rf"^{name}(=\[.*\] is of type| is a) list, expected "):
         call(filled, [1])
     assert filled.storage.tid == tid
+
+
+def test_how_long_a_pack_keeps_what_was_may_be_told_by_a_timedelta_as_the_error_says(filled):
+    expected = "expected a tid or a datetime with a time zone, or a timedelta$"
+    with pytest.raises(TypeError, match=rf"^keep='7d' is of type str, {expected}"):
+        filled.pack(keep="7d")
+    filled.pack(keep=timedelta(days=7))
 
 
 def test_an_option_that_is_not_there_is_told_where_the_function_is_decorated(filled):

@@ -46,8 +46,8 @@ HOUSE = {
             "contract.distant  contract.packed",
             "contract.recognize",
             "contract  exc  mistaken  mistaken.arguments  processes.collector  processes.reopened "
-            "texts  timestamps  warn_after  warn_outside",
-            "mistaken.attributes  mistaken.paths  name_tables",
+            "texts  warn_after  warn_outside",
+            "mistaken.attributes  mistaken.paths  name_tables  timestamps",
         ),
     ),
     "log.format": Room(

@@ -105,8 +105,8 @@ def _readable(
     path: str, since: int | datetime | None, until: int | datetime | None
 ) -> Iterator[TransactionRecord | Loss]:
     """Yield what can be read of the transactions of a damaged log, and what can't."""
-    first = 0 if since is None else tid_of(since)
-    last = 1 << 64 if until is None else tid_of(until)
+    first = 0 if since is None else tid_of(since, "since")
+    last = 1 << 64 if until is None else tid_of(until, "until")
     with progress_bar("searching") as progress:
         for part in readable(path, progress):
             if isinstance(part, Loss):

@@ -110,7 +110,7 @@ def changes(store: Store, since: Moment = NO_TID, wait: float | None = None) -> 
     check_timeout(wait=wait)
     store.check_open()
     publisher = store.publisher
-    last = max(tid_of(since), NO_TID)
+    last = max(tid_of(since, "since"), NO_TID)
     publisher.catch_up()
     newest = publisher.storage.tid
     if last > newest and isinstance(since, int):

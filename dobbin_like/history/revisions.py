@@ -90,8 +90,8 @@ def transactions_of(
     storage: Storage, since: Moment | None, until: Moment | None, *, newest_first: bool
 ) -> Iterator[TransactionRecord]:
     """Do what transactions() does, for a storage without a database."""
-    after = NO_TID if since is None else tid_of(since)
-    last = None if until is None else tid_of(until)
+    after = NO_TID if since is None else tid_of(since, "since")
+    last = None if until is None else tid_of(until, "until")
     return map(record_of, storage.transactions(after, last, newest_first=newest_first))
 
 

@@ -81,7 +81,7 @@ def undo(store: Store, tid: int) -> None:
     """
     storage, graph, manager = store.storage, store.graph, store.manager()
     view = manager.join()
-    logged = _find(storage, tid_of(tid), view.tid)
+    logged = _find(storage, tid_of(tid, "tid"), view.tid)
     changed = _without_indexes(graph, view, logged) if graph.indexed else logged.oids
     oids = _changed_oids(storage, logged, changed)
     owned = _structures(storage, graph, view, changed, logged.tid)

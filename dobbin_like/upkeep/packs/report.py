@@ -80,7 +80,7 @@ def wanted_tid(keep: Keep, now_microseconds: int) -> Tid | None:
     if keep is None:
         return None
     if not isinstance(keep, timedelta):
-        return tid_of(keep)
+        return tid_of(keep, "keep", ", or a timedelta")
     if keep < timedelta(0):
         text = f"keep={keep!r} is in the future"
         raise ValueError(text)
@@ -91,7 +91,7 @@ def refuse_the_future(path: str, keep: Keep, now_microseconds: int, newest: Tid)
     """Raise PackError if *keep* is after the last transaction, *newest*, and after now."""
     if keep is None or isinstance(keep, timedelta):
         return
-    wanted = tid_of(keep)
+    wanted = tid_of(keep, "keep", ", or a timedelta")
     if isinstance(keep, datetime) and wanted <= now_microseconds:
         return
     if wanted > newest:  # Tids may be ahead of a clock that was set back.
