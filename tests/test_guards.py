@@ -170,6 +170,17 @@ def test_a_copy_of_a_container_is_ordinary(shared, kind, make):
     assert repr(made) == repr(expected)
 
 
+def test_the_error_for_what_is_in_a_copy_says_what_copies_that_too(shared):
+    box = shared({"colours": ["red"]})
+    with pytest.raises(SharedValueError, match=r"; to change only a copy, .* copy\.deepcopy\(\)$"):
+        dict(box.value)["colours"].append("blue")
+
+    copied = copy.deepcopy(box.value)
+    copied["colours"].append("blue")
+
+    assert (copied, box.value) == ({"colours": ["red", "blue"]}, {"colours": ["red"]})
+
+
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_a_container_can_be_changed_after_a_checkout(shared, again, kind):
     box = shared(CONTAINERS[kind]())

@@ -135,7 +135,8 @@ class SharedValueError(UsageError, RuntimeError):
             return f"{self.owner} is {where}; call checkout() on it{here}, then change it"
         return (
             f"this {self.kind} belongs to {self.owner}, which is {where}; call checkout() on that "
-            f"object{here}, then read the {self.kind} from it again and change that"
+            f"object{here}, then read the {self.kind} from it again and change that; to change "
+            "only a copy, take that of copy.deepcopy()"
         )
 
 
