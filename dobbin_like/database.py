@@ -137,18 +137,25 @@ class Database(NoMapping, Generic[RootT]):
             self._store = Store(
                 self, storage, transaction_manager=transaction_manager, allow=allow, guard=guard
             )
-            try:
-                if pack_when is not None:
-                    from dobbin_like.upkeep.auto_pack import start_auto_pack
-
-                    self._auto_pack = start_auto_pack(self._store, pack_when)
-            except BaseException:
-                self._store.discard()
-                raise
-            self._token = new_token(self)
+            self._begin(pack_when)
         except BaseException:
             if own:
                 storage.close()
+            raise
+
+    def _begin(self, pack_when: float | None) -> None:
+        try:
+            self._store.open()
+            if pack_when is not None:
+                from dobbin_like.upkeep.auto_pack import auto_pack
+
+                self._auto_pack = auto_pack(self._store, pack_when)
+                self._auto_pack.start()
+            self._token = new_token(self)
+        except BaseException:
+            if self._auto_pack is not None:
+                self._auto_pack.stop()
+            self._store.discard()
             raise
 
     def __reduce__(self) -> tuple[Any, ...]:

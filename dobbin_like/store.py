@@ -114,14 +114,11 @@ def warn_if_redefined(store: Store, cls: type) -> None:
 
 
 class Store:
-    """The objects of one storage, its threads, its root. Any thread.
+    """The objects of one storage, its threads, its root. Any thread, after open().
 
     Args:
         database: What the objects show as their database, and what is kept until close().
-        storage: It belongs to this store from now on.
-
-    Raises:
-        StorageInUseError: The storage belongs to another one.
+        storage: It belongs to this store from open() on.
     """
 
     def __init__(
@@ -136,35 +133,46 @@ class Store:
         if not (isinstance(guard, int) and guard in (0, 1)) and guard != "check":
             raise wrong_type(guard, "guard", "True, False or 'check'")
         check_manager(transaction_manager)
-        with claims:
-            if storage in claimed:
-                raise StorageInUseError(storage.path)
-            claimed.add(storage)
         self.storage = storage
-        try:
-            classes = ClassTable(Policy(checked_names(allow)), storage.names, storage.path)
-            self.given_manager = transaction_manager
-            self.transaction_manager: Any = transaction_manager or transaction_package.manager
-            self.graph: Graph = Graph(database, storage, classes, self.enlist, guard=guard)
-            given = self.transaction_manager
-            self.graph.follows = callable(given) and not hasattr(given, "begin")
-            self.publisher: Publisher = Publisher(storage, self.graph)
-            # What was in conflict, by the code of the function or another mark of its kind: how
-            # many calls expect another, and how many did from the last one on.
-            self.contended: dict[object, tuple[int, int]] = ThreadedDict()
-            self._root: Any = None  # Once it was asked for, the graph stays in memory.
-            self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
-            opened[self.publisher] = database
-            _stores.add(self)
-            if not self.graph.follows:
-                self.manager()
-        except BaseException:
-            self.discard()
-            raise
+        self.given_manager = transaction_manager
+        self.transaction_manager: Any = transaction_manager or transaction_package.manager
+        self._database = database
+        self._policy = Policy(checked_names(allow))
+        self._guard: bool | Literal["check"] = guard
+        self._claim = object()
+
+    def open(self) -> None:
+        """Have the storage, and be open until close(). Once; if it fails, discard() is to follow.
+
+        A step of its own: whoever makes a store has it before there is anything to give back, and
+        an interrupt does not lose it.
+
+        Raises:
+            StorageInUseError: The storage belongs to another one.
+        """
+        storage = self.storage
+        with claims:
+            if claimed.setdefault(storage, self._claim) is not self._claim:
+                raise StorageInUseError(storage.path)
+        classes = ClassTable(self._policy, storage.names, storage.path)
+        self.graph: Graph = Graph(self._database, storage, classes, self.enlist, guard=self._guard)
+        given = self.transaction_manager
+        self.graph.follows = callable(given) and not hasattr(given, "begin")
+        self.publisher: Publisher = Publisher(storage, self.graph)
+        # What was in conflict, by the code of the function or another mark of its kind: how
+        # many calls expect another, and how many did from the last one on.
+        self.contended: dict[object, tuple[int, int]] = ThreadedDict()
+        self._root: Any = None  # Once it was asked for, the graph stays in memory.
+        self._managers: weakref.WeakSet[DataManager] = weakref.WeakSet()
+        opened[self.publisher] = self._database
+        _stores.add(self)
+        if not self.graph.follows:
+            self.manager()
 
     def discard(self) -> None:
         """Give up a store that could not be opened; the storage stays open."""
-        claimed.discard(self.storage)
+        if claimed.get(self.storage) is self._claim:
+            del claimed[self.storage]
         publisher = vars(self).get("publisher")
         if publisher is not None:  # Else it did not get as far.
             opened.pop(publisher, None)

@@ -13,6 +13,7 @@ import pytest
 import transaction
 
 from dobbin_like import Database, PersistentList, checkout
+from dobbin_like.exc import StorageInUseError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.writing import flusher
@@ -442,6 +443,53 @@ def test_a_log_whose_opening_is_interrupted_at_its_end_gives_the_file_back(path)
         TransactionLog(path)
 
     assert str(path) not in open_files()
+
+
+@pytest.mark.parametrize("pack_when", [None, 0.5])
+@pytest.mark.parametrize(
+    "stride", [7, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "each"]
+)
+def test_an_opening_that_is_interrupted_leaves_nothing_open_and_no_thread(path, pack_when, stride):
+    """A database that nobody had was kept for ever, and its thread went on."""
+    with Database(path) as database:
+        database.set_root(Thing(x=0))
+        transaction.commit()
+    before = list(opened)
+
+    for step in itertools.count(0, stride):
+        held = []
+        came = interrupted_at_step(
+            step, lambda held=held: held.append(Database(path, pack_when=pack_when))
+        )
+
+        for database in held:
+            database.close()
+        gc.collect()
+        assert list(opened) == before, step
+        assert str(path) not in open_files(), step
+        assert not [each for each in threading.enumerate() if each.name.startswith("pack")], step
+        if not came:
+            break
+    assert step > 100
+
+
+# A generator that is let go of in the midst can't raise one.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_opening_that_is_interrupted_leaves_the_storage_free():
+    """It belonged to the database that never was, and was refused ever after."""
+    for step in itertools.count():
+        storage, held = MemoryLog(), []
+        came = interrupted_at_step(
+            step, lambda storage=storage, held=held: held.append(Database(storage))
+        )
+
+        database = held.pop() if held else Database(storage)
+        with pytest.raises(StorageInUseError):
+            Database(storage)
+        database.close()
+        if not came:
+            break
+    assert step > 100
 
 
 def test_a_file_whose_closing_was_interrupted_can_be_closed_again(path):

@@ -43,7 +43,7 @@ from dobbin_like.repair import repair
 from dobbin_like.repair.listing import readable
 from dobbin_like.safe.growth import Growth
 from dobbin_like.storage import MemoryLog, TransactionLog
-from dobbin_like.upkeep.auto_pack import start_auto_pack
+from dobbin_like.upkeep.auto_pack import auto_pack
 from dobbin_like.upkeep.pack import pack_file
 from dobbin_like.upkeep.restore import restore
 from tests.helpers.log_files import open_files
@@ -109,7 +109,7 @@ def test_a_log_that_is_not_at_its_path_is_neither_packed_nor_backed_up(
         change(other, n=2)
     with Database(path) as database:
         change(database, n=1)
-        looking = start_auto_pack(database._store, 0.1)
+        looking = auto_pack(database._store, 0.1)
         path.rename(tmp_path / "moved.log")
         if what == "another":
             (tmp_path / "other.log").rename(path)
@@ -123,7 +123,6 @@ def test_a_log_that_is_not_at_its_path_is_neither_packed_nor_backed_up(
         with pytest.raises(LogMovedError):
             database.backup(tmp_path / "backup.log")
 
-        looking.stop()
         assert database.snapshot(tmp_path / "saved.log").objects == 1
     if what == "another":
         with Database(path) as other:
@@ -151,8 +150,7 @@ def test_a_log_that_is_moved_when_its_path_was_checked_is_neither_packed_nor_bac
     with Database(path) as database:
         change(database, n=1)
         log: Any = database.storage
-        looking = start_auto_pack(database._store, 0.1)
-        looking.stop()
+        looking = auto_pack(database._store, 0.1)
         steps: dict[str, Callable[[], object]] = {
             "pack": database.pack,
             "dry run": partial(database.pack, dry_run=True),

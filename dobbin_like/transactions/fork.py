@@ -22,8 +22,8 @@ program holds it or not. Its objects would belong to nothing without it.
 """
 
 claims: Final = reentrant_lock()
-claimed: weakref.WeakSet[Storage] = weakref.WeakSet()
-"""The storages that belong to a database."""
+claimed: weakref.WeakKeyDictionary[Storage, object] = weakref.WeakKeyDictionary()
+"""The storages that belong to a database, and what stands for that one."""
 
 _fork_turn: Final = reentrant_lock()
 """Hooks run before the interpreter serializes forks: one thread at a time."""

@@ -31,8 +31,8 @@ _LATER: Final = 1.2
 """The factor by which the file has to grow after a failed attempt."""
 
 
-def start_auto_pack(store: Store, limit: float) -> AutoPack:
-    """Return a running :class:`AutoPack` for the log of a store.
+def auto_pack(store: Store, limit: float) -> AutoPack:
+    """Return an :class:`AutoPack` for the log of a store. It is to be started.
 
     PackError: it has no file, or *limit* is not between 0 and 1.
     """
@@ -43,9 +43,7 @@ def start_auto_pack(store: Store, limit: float) -> AutoPack:
         instead = "; let a timer call pack()" if hasattr(type(storage), "packing") else ""
         raise PackError(storage.path, f"{type(storage).__name__} has no file{instead}")
     after = partial(sweep_after_pack, store)
-    packing = AutoPack(storage.path, limit, after, storage)
-    packing.start()
-    return packing
+    return AutoPack(storage.path, limit, after, storage)
 
 
 class AutoPack:
@@ -87,7 +85,8 @@ class AutoPack:
         if os.getpid() != self._pid:  # Of a child that was forked, the thread is not there.
             return
         self._stopped.set()
-        if self._thread is not threading.current_thread():
+        # An interrupt may have kept start() from it; what begins then ends at once.
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
 
     def _run(self) -> None:
