@@ -13,9 +13,12 @@ import pytest
 import transaction
 
 from dobbin_like import Database, PersistentList, checkout
+from dobbin_like.check import check_log
 from dobbin_like.exc import StorageInUseError
 from dobbin_like.ids import NO_TID
+from dobbin_like.log.file.disk import open_file, sync_directory
 from dobbin_like.log.file.log_file import LogFile
+from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.writing import flusher
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
@@ -490,6 +493,46 @@ def test_an_opening_that_is_interrupted_leaves_the_storage_free():
         if not came:
             break
     assert step > 100
+
+
+def make_new_file(path, **put):
+    with contextlib.suppress(FileExistsError), NewFile(str(path), 0o600) as file:
+        os.write(file.fd, b"it is new")
+        if put:
+            file.put(**put)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda path: os.close(open_file(str(path), os.O_RDONLY)),
+        lambda path: sync_directory(str(path)),
+        check_log,
+        lambda path: LogFile(str(path), read_only=True).open(),
+        lambda path: LogFile(str(path), read_only=False).open_for_writing(),
+        lambda path: make_new_file(path.with_name("new")),
+        lambda path: make_new_file(path.with_name("new"), replace=False),
+        lambda path: make_new_file(path, replace=False),
+        lambda path: make_new_file(path, replace=True),
+    ],
+    ids=["open", "sync_directory", "check", "read", "write", "drop", "put", "refuse", "replace"],
+)
+def test_an_interrupt_while_a_file_is_opened_or_made_leaves_no_descriptor_and_no_part(path, act):
+    with Database(path) as database:
+        database.set_root(Thing(x=0))
+        transaction.commit()
+    before = open_files()
+
+    for step in itertools.count():
+        came = interrupted_at_step(step, lambda: act(path))
+
+        gc.collect()
+        assert open_files() == before, step
+        assert not list(path.parent.glob("*.part")), step
+        path.with_name("new").unlink(missing_ok=True)
+        if not came:
+            break
+    assert step > 1
 
 
 def test_a_file_whose_closing_was_interrupted_can_be_closed_again(path):

@@ -21,7 +21,7 @@ from dobbin_like.check.report import Report
 from dobbin_like.contract import Storage
 from dobbin_like.exc import IntegrityError
 from dobbin_like.ids import Oid
-from dobbin_like.log.file.disk import first_not_zero
+from dobbin_like.log.file.disk import first_not_zero, open_file
 from dobbin_like.log.file.log_file import check_regular
 from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import record
@@ -53,14 +53,15 @@ class Scan:
         self._buffer: ReadBuffer
 
     def run(self, progress: Progress | None = None) -> None:
-        with contextlib.ExitStack() as stack:
-            check_regular(self.path)
-            fd = os.open(self.path, os.O_RDONLY)
-            stack.callback(os.close, fd)
+        check_regular(self.path)
+        fd = open_file(self.path, os.O_RDONLY)
+        try:
             page = page_of(fd, self.path, self.report)
             if page is not None:
                 self._buffer = ReadBuffer(fd, self.path)
                 self._walk(fd, page, Words(fd, self.path), progress)
+        finally:
+            os.close(fd)
 
     def _walk(self, fd: int, page: Page, words: Words, progress: Progress | None) -> None:
         limits = limits_of(fd, words, self.report)

@@ -22,6 +22,7 @@ from typing import Final
 from dobbin_like.check import Progress, check_log
 from dobbin_like.exc import NotALogError
 from dobbin_like.log.copies.new_log import NewLog
+from dobbin_like.log.file.disk import open_file
 from dobbin_like.log.file.log_file import check_regular
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.file.rights import mode_of
@@ -72,7 +73,7 @@ def repair(
     if Path(to).exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), report.to)
     check_regular(path)
-    fd = os.open(path, os.O_RDONLY)
+    fd = open_file(path, os.O_RDONLY)
     try:
         work = _Repair(Source(fd, report.path), report, progress)
         work.look()

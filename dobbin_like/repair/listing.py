@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dobbin_like.check import Progress
 from dobbin_like.exc import NotALogError
 from dobbin_like.ids import DELTA, Tid
+from dobbin_like.log.file.disk import open_file
 from dobbin_like.log.file.log_file import check_regular
 from dobbin_like.log.reading.reader import LoggedTransaction
 from dobbin_like.name_tables import NameTables, class_and_names
@@ -22,7 +23,7 @@ from dobbin_like.repair.source import Source
 def _frames(path: str) -> Iterator[Frames]:
     """Open a log for a walk. Raises as readable()."""
     check_regular(path)
-    fd = os.open(path, os.O_RDONLY)
+    fd = open_file(path, os.O_RDONLY)
     try:
         source = Source(fd, path)
         page = source.page()

@@ -23,6 +23,7 @@ from dobbin_like.exchange.source import Damaged, Versions, reason_of
 from dobbin_like.exchange.sqlite.rows import Rows
 from dobbin_like.exchange.sqlite.tables import INDEXES, Tables, quoted
 from dobbin_like.ids import DELTA, Oid, Tid
+from dobbin_like.log.file.disk import open_file
 from dobbin_like.log.file.new_file import check_place, is_no_file
 from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS
 from dobbin_like.storages.as_of import Pin
@@ -88,7 +89,7 @@ def _new_file(path: str) -> Iterator[str]:
         where = f"{part}, which it would be written to at first"
         raise CopyError(path, f"{where}, is no regular file; move it, or give another path")
     # Not through a link: another user may have put one there, to a file of ours.
-    file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    file = open_file(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,7 +116,7 @@ def _put(part: str, path: str) -> None:
         if not Path(path).stat().st_size:
             Path(path).unlink()
     os.link(part, path)
-    directory = os.open(Path(path).parent, os.O_RDONLY)
+    directory = open_file(str(Path(path).parent), os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:

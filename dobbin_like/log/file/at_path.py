@@ -88,7 +88,7 @@ def is_replaced(file: LogFile) -> bool:
         return False
     with disk.named(file.path):
         try:
-            fd = os.open(file.path, os.O_RDONLY)
+            fd = disk.open_file(file.path, os.O_RDONLY)
         except FileNotFoundError:
             return False
         try:

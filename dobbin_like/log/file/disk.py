@@ -31,15 +31,23 @@ def open_file(path: str, flags: int, mode: int = 0o600) -> int:
     """Return a descriptor of a file, above 2. Raises OSError.
 
     If a program has closed 0, 1 and 2, as some daemons do, a file that got one of these numbers
-    would receive whatever is printed.
+    would receive whatever is printed. No interrupt loses the descriptor:
+    the caller has it, or it is closed.
     """
-    fd = os.open(path, flags, mode)
-    if fd > _LAST_STANDARD:
-        return fd
+    fds: list[int] = []
     try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD + 1)
-    finally:
-        os.close(fd)
+        # All of it in C: an interrupt comes before, or when the descriptor is in the list.
+        fds.extend(map(os.open, (path,), (flags,), (mode,)))
+        if fds[0] <= _LAST_STANDARD:
+            fds.extend(map(fcntl.fcntl, fds[:1], (fcntl.F_DUPFD_CLOEXEC,), (_LAST_STANDARD + 1,)))
+            low = fds[0]
+            del fds[0]
+            os.close(low)
+        return fds[0]
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
 
 
 @contextlib.contextmanager
@@ -170,14 +178,14 @@ def sync_directory(path: str) -> None:
     Raises LogMovedError if its directory is gone.
     """
     try:
-        directory_fd = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
+        fd = open_file(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
     except FileNotFoundError:
         raise LogMovedError(path, "the file is gone") from None
     except PermissionError:  # It may be written and not read.
         os.sync()
         return
-    with named(path):
-        try:
-            os.fsync(directory_fd)
-        finally:
-            os.close(directory_fd)
+    try:
+        with named(path):
+            os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -235,7 +235,7 @@ class LogFile:
         Such calls fail, so that nothing is written to another file.
         """
         try:
-            nothing = os.open(os.devnull, os.O_RDONLY)
+            nothing = disk.open_file(os.devnull, os.O_RDONLY)
         except OSError:
             return False
         try:
@@ -282,19 +282,19 @@ class LogFile:
             return
         # By the descriptor: a file that was replaced is not at the path any more.
         own = f"/proc/self/fd/{self.fd}"
-        with disk.named(self.path):
-            fd = os.open(
-                own if os.path.exists(own) else self.path,
-                os.O_RDONLY if self.read_only else os.O_RDWR,
-            )
+        path = own if os.path.exists(own) else self.path
+        fd = NO_FILE
         try:
+            with disk.named(self.path):
+                fd = disk.open_file(path, os.O_RDONLY if self.read_only else os.O_RDWR)
             status = disk.status(fd, self.path)
             if (status.st_dev, status.st_ino) != self.key:
                 raise LogMovedError(self.path, "another file is there")
             # The number stays the same, so that reads that use it go on.
             os.dup2(fd, self.fd, inheritable=False)
         finally:
-            os.close(fd)
+            if fd != NO_FILE:
+                os.close(fd)
 
     def _attach(self, fd: int) -> bool:
         with disk.named(self.path):
@@ -329,6 +329,6 @@ class LogFile:
         except OSError as error:
             if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
                 raise
-            os.close(os.open(self.path, os.O_RDONLY))
+            os.close(disk.open_file(self.path, os.O_RDONLY))
             reason = "it may be read and not written; open with read_only=True"
             raise ReadOnlyStorageError(self.path, reason) from error

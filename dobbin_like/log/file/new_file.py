@@ -151,7 +151,11 @@ class NewFile:
         if is_no_file(self.path):
             what = "no regular file"
             raise self._refusal(what)
-        self._file = io.FileIO(self.path, "r+", opener=_create)
+        try:
+            self._file = io.FileIO(self.path, "r+", opener=_create)
+        except BaseException:
+            remove_stale(self.path, _is_empty)  # An interrupt came when it was made.
+            raise
         if not try_lock(self.fd, self.path):
             self._close()
             reason = f"another is writing {self.path}; wait until it has ended"
@@ -183,8 +187,11 @@ class NewFile:
             # While it is locked, no other process puts another file there.
             if _leads_to(self.path, disk.status(self.fd, self.path)):
                 os.unlink(self.path)
-        finally:
-            self._close()
+        except OSError as error:
+            if error.errno is not None:  # After an interrupt, __del__() comes here again.
+                self._close()
+            raise
+        self._close()
 
     def unlock(self) -> None:
         """Let others lock the file: it has come to its place. Nothing if it is closed."""
@@ -274,7 +281,7 @@ def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
     Cost: One system call if there is none.
     """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        fd = open_file(path, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
         return
     try:
@@ -285,6 +292,10 @@ def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
                 unlock(fd)
     finally:
         os.close(fd)
+
+
+def _is_empty(fd: int) -> bool:
+    return not os.fstat(fd).st_size
 
 
 def _is_in_use(fd: int) -> bool:
