@@ -337,7 +337,7 @@ class DataManager:
             if state.made is not None and state.phase is not PUBLISHED:
                 state.publish()
             written = changes.written
-            objects = objects_of(written)
+            objects = objects_of(written) if written else []
             if self.view.working:
                 self._shared.drop_working(self.view)
             self.view.new_root = self.joining.transaction = None
