@@ -452,7 +452,7 @@ def test_ctrl_c_gives_the_job_back_at_once(database, jobs):
         raise KeyboardInterrupt
 
     (job,) = jobs
-    assert (job.left, job.claimed, job.due) == (5, False, None)
+    assert (job.attempts, job.left, job.claimed, job.due) == (1, 5, False, None)
 
 
 def test_who_says_how_it_ends_is_not_contradicted(database, jobs):
