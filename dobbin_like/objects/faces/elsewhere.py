@@ -144,6 +144,7 @@ IN_DATABASES: Final = {
 
 _GET: Final = "get() takes the oldest item out, peek() only looks at it"
 _PUT: Final = "put(item) adds it at the end"
+_NO_SIZE: Final = "it has no greatest size"
 _ORDERED: Final = "it has no other end: get() takes the oldest item, put(item) adds the newest"
 
 IN_QUEUES: Final = {
@@ -154,14 +155,17 @@ IN_QUEUES: Final = {
     "enqueue": _PUT,
     "extend": "put(item) adds each",
     "first": _GET,
+    "full": _NO_SIZE,
     "get_nowait": _GET,
     "insert": _ORDERED,
+    "join": "`not queue` tells that all have been taken",
     "pop": _GET,
     "popleft": _GET,
     "push": _PUT,
     "put_nowait": _PUT,
     "qsize": "len(queue) is the number of items",
     "size": "len(queue) is the number of items",
+    "task_done": "what get() takes is gone with the commit; a JobQueue is for work that may fail",
 }
 """Methods of a PersistentQueue, by name."""
 
@@ -196,17 +200,19 @@ IN_JOB_QUEUES: Final = {
     "done": _DONE,
     "enqueue": _PUT_JOB,
     "fail": _FAILED,
-    "full": "it has no greatest size",
+    "full": _NO_SIZE,
     "get": _CLAIM,
     "get_nowait": "claim(timeout=0) claims the next job if there is one",
     "join": "empty() tells that none can be claimed now, len(queue) how many are not done",
     "nack": _FAILED,
+    "peek": "iteration shows the jobs in the order in which they would be claimed",
     "pop": _CLAIM,
     "popleft": _CLAIM,
     "push": _PUT_JOB,
     "put_nowait": _PUT_JOB,
     "release": "release() of a claim gives its job back",
     "retry": "requeue(job) lets a dead job be tried again",
+    "size": "len(queue) counts the jobs that are not done, qsize() those to be claimed",
     "submit": _PUT_JOB,
     "take": _CLAIM,
     "task_done": _DONE,
