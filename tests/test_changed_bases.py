@@ -93,7 +93,7 @@ def test_a_collection_without_its_items_is_not_stored_until_it_has_some(path, no
         transaction.abort()
         assert box.label == "a box"
         checkout(box)
-        box._items = box._p_builtin()
+        vars(box)["_items"] = box._p_builtin()
         transaction.commit()
         assert len(box) == 0
         assert box.label == "a box"

@@ -23,7 +23,7 @@ from dobbin_like import (
     PersistentStream,
     checkout,
 )
-from dobbin_like.exc import ClassNotSupported
+from dobbin_like.exc import ClassNotSupported, NoSuchAttributeError
 
 CHANGES = {
     BTree: lambda tree: tree.update({1: "a", 2: "b"}),
@@ -157,3 +157,48 @@ class WithLabel(Persistent):
 
 class Labelled(WithLabel, PersistentDict):
     pass
+
+
+CONTENT = [
+    (PersistentDict, "_items"),
+    (PersistentList, "_items"),
+    (PersistentSet, "_items"),
+    (PersistentQueue, "_items"),
+    (BTree, "_root"),
+    (BTree, "_length"),
+    (BTreeSet, "_root"),
+]
+
+
+@pytest.mark.parametrize(("base", "name"), CONTENT)
+def test_a_constructor_does_not_put_something_else_in_the_place_of_the_items(base, name):
+    class Basket(base):
+        def __init__(self):
+            super().__init__()
+            setattr(self, name, [])
+
+    class Later(base):
+        pass
+
+    expected = f" has no setter of {name}: a {base.__name__} has its content there; give your attr"
+    with pytest.raises(NoSuchAttributeError, match="Basket" + expected):
+        Basket()
+    made = Later()
+    checkout(made)
+    with pytest.raises(NoSuchAttributeError, match="Later" + expected):
+        setattr(made, name, [])
+    CHANGES[base](made)
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(("base", "name"), [*CONTENT, (PersistentCounter, "_value")])
+def test_the_body_of_a_class_does_not_hide_the_items(base, name):
+    for value in [], property(lambda _self: 1), dataclasses.field(default=None):
+        with pytest.raises(
+            ClassNotSupported, match=f"it defines {name}, where a {base.__name__} "
+        ):
+            type("Basket", (base,), {name: value})
+    basket = type("Basket", (base,), {"name": None, "__annotations__": {name: list}})
+    made = basket()
+    checkout(made)
+    assert len(made) == 0 if hasattr(base, "__len__") else made == 0

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 
 from dobbin_like.exc import SharedValueError, ValueNotRebuiltError
 from dobbin_like.objects.faces.base import Persistent, is_new, is_open, state_to_copy
+from dobbin_like.objects.faces.stored_attribute import taken
 from dobbin_like.objects.faces.working_copy import PENDING, WorkingCopy
 from dobbin_like.objects.values.guards import refusal_of
 from dobbin_like.objects.values.here import here
@@ -28,6 +29,7 @@ class Container(Persistent):
     A change without checkout raises SharedValueError. All else is as with the built-in type.
     """
 
+    _p_content = frozenset({"_items"})
     _p_builtin: ClassVar[type[Any]]
     """The built-in type of the items."""
 
@@ -49,6 +51,8 @@ class Container(Persistent):
         return self
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_items":
+            raise taken(self, name)
         super().__setattr__(name, value)
         working = here.memo.get(id(self))
         if type(working) is WorkingCopy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, starmap
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from dobbin_like.collections.btree.build import grown
 from dobbin_like.collections.btree.change import (
@@ -38,7 +38,7 @@ from dobbin_like.collections.btree.walk import (
 from dobbin_like.exc import Error
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.elsewhere import IN_TREES, telling
-from dobbin_like.objects.faces.stored_attribute import StoredAttribute
+from dobbin_like.objects.faces.stored_attribute import StoredAttribute, taken
 from dobbin_like.objects.values.comparison import same
 from dobbin_like.objects.values.refs import native_dict, set_native_dict
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE
@@ -48,6 +48,8 @@ K = TypeVar("K")
 I = TypeVar("I")  # noqa: E741
 
 ALL = Bounds()
+
+_CONTENT: Final = frozenset({"_root", "_length"})
 
 
 @telling(IN_TREES)
@@ -63,6 +65,8 @@ class SortedTree(Persistent, Generic[K, I]):
     _root: BTreeInner = StoredAttribute("the root of a sorted tree")  # type: ignore[assignment]
     _length: BTreeLength = StoredAttribute("the length of a tree")  # type: ignore[assignment]
 
+    _p_content = _CONTENT
+
     _v_changed: object = None
     """Replaced by each change of keys by the calling thread, in its working copy."""
 
@@ -74,6 +78,11 @@ class SortedTree(Persistent, Generic[K, I]):
         self = super().__new__(cls)
         set_native_dict(self, _planted(self, ([], [])))
         return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CONTENT and not isinstance(value, (BTreeInner, BTreeLength)):
+            raise taken(self, name)
+        super().__setattr__(name, value)
 
     def _plant(self, items: Items) -> None:
         """Make the nodes of a new tree. *items* are sorted, and become those of the tree."""

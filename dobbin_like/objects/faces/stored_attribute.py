@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NoReturn
 
-from dobbin_like.exc import ChangedBaseError
+from dobbin_like.exc import ChangedBaseError, NoSuchAttributeError
 from dobbin_like.ids import Oid
 from dobbin_like.objects.faces.base import is_new
+from dobbin_like.objects.faces.classes.declaration import our_base
 from dobbin_like.objects.faces.elsewhere import no_attribute
 from dobbin_like.objects.values.refs import State, ref_of
 
@@ -32,6 +33,13 @@ class StoredAttribute:
         names = ", ".join(obj.__dict__) or "none"
         found, expected = f"the attributes {names}", f"{self._name}, {self._expected}"
         raise ChangedBaseError(type(obj).__name__, ref.oid, found, expected)
+
+
+def taken(obj: Any, name: str) -> NoSuchAttributeError:
+    """Return the error for setting an attribute in which a class of ours has its content."""
+    base = our_base(obj.__class__).__name__
+    instead = f"a {base} has its content there; give your attribute another name"
+    return NoSuchAttributeError(obj.__class__.__name__, f"setter of {name}", instead)
 
 
 class NoItems:

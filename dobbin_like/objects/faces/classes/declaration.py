@@ -43,6 +43,15 @@ def check_bases(cls: type) -> None:
             raise ClassNotSupported(cls.__name__, reason)
 
 
+def check_names(cls: Any) -> None:
+    """Raise ClassNotSupported if the body has a name in which a base has its content."""
+    content: frozenset[str] = getattr(cls, "_p_content", frozenset())
+    for name in () if is_ours(own_dict(cls)) else content.intersection(own_dict(cls)):
+        base = our_base(cls)
+        reason = f"it defines {name}, where a {base.__name__} has its content; take another name"
+        raise ClassNotSupported(cls.__name__, reason)
+
+
 def check_declaration(name: str, namespace: dict[str, Any]) -> None:
     """Raise ClassNotSupported if the body of a persistent class defines what its faces need."""
     if is_ours(namespace):
@@ -55,6 +64,11 @@ def check_declaration(name: str, namespace: dict[str, Any]) -> None:
 def is_ours(namespace: Mapping[str, Any]) -> bool:
     """Return whether a class with that body, or in that module, is one of this package."""
     return str(namespace.get("__module__", "")).startswith("dobbin_like.")
+
+
+def our_base(cls: type) -> type:
+    """Return the class of this package that *cls* is derived from."""
+    return next(base for base in cls.__mro__ if is_ours(own_dict(base)))
 
 
 def _objections(namespace: dict[str, Any]) -> Iterator[str]:

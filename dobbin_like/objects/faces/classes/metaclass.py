@@ -15,6 +15,7 @@ from dobbin_like.exc import ClassNotSupported
 from dobbin_like.objects.faces.classes.declaration import (
     check_bases,
     check_declaration,
+    check_names,
     check_state_methods,
     is_ours,
 )
@@ -114,6 +115,7 @@ class PersistentMeta(ABCMeta):
             )
             raise ClassNotSupported(name, reason)
         check_bases(cls)
+        check_names(cls)
         check_state_methods(cls)
         adapt_mixins(cls)
         type.__setattr__(cls, "_p_faces", Faces(cls))
