@@ -22,13 +22,23 @@ from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.writing import flusher
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
-from dobbin_like.processes.interrupts import GivenBack, reentrant_lock
+from dobbin_like.processes.interrupts import (
+    GivenBack,
+    finish_despite_interrupts,
+    reentrant_lock,
+)
 from dobbin_like.storage import MemoryLog, TransactionLog
 from dobbin_like.storages.as_of import Pin
 from dobbin_like.testing.steps import TIMEOUT_SECONDS
 from dobbin_like.timestamps import warn_if_ahead
 from dobbin_like.transactions.fork import opened
-from tests.helpers.interrupts import ProbedLock, interrupted, interrupted_at_step, interrupting
+from dobbin_like.upkeep import auto_pack
+from tests.helpers.interrupts import (
+    ProbedLock,
+    interrupted,
+    interrupted_at_step,
+    interrupting,
+)
 from tests.helpers.log_files import open_files
 from tests.helpers.things import Thing
 
@@ -428,8 +438,6 @@ def test_a_database_whose_closing_was_interrupted_can_be_closed_again(path):
         database.close()
         assert database not in opened.values(), step
         assert database.storage.closed, step
-        del database
-        gc.collect()
         assert str(path) not in open_files(), step
         if not came:
             break
@@ -533,6 +541,37 @@ def test_an_interrupt_while_a_file_is_opened_or_made_leaves_no_descriptor_and_no
         if not came:
             break
     assert step > 1
+
+
+def test_a_close_that_is_interrupted_before_its_last_step_gives_the_file_back(path):
+    """It said that it was closed, and kept the file as long as anybody held the database."""
+    database = Database(path)
+    database.set_root(Thing(x=0))
+    transaction.commit()
+
+    with interrupting(finish_despite_interrupts), pytest.raises(KeyboardInterrupt):
+        database.storage.close()
+
+    assert database.storage.closed
+    assert str(path) not in open_files()
+    database.close()
+
+
+def test_the_thread_that_packs_ends_if_closing_was_interrupted_before_it_was_told(
+    path, monkeypatch
+):
+    monkeypatch.setattr(auto_pack, "_LOOK_SECONDS", 0.001)
+    database = Database(path, pack_when=0.5)
+    database.set_root(Thing(x=0))
+    transaction.commit()
+    thread = next(each for each in threading.enumerate() if each.name == f"pack {path}")
+
+    with interrupting(auto_pack.AutoPack.stop), pytest.raises(KeyboardInterrupt):
+        database.close()
+    database.close()
+
+    thread.join(TIMEOUT_SECONDS)
+    assert not thread.is_alive()
 
 
 def test_a_file_whose_closing_was_interrupted_can_be_closed_again(path):

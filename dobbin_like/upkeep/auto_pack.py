@@ -90,8 +90,12 @@ class AutoPack:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(_LOOK_SECONDS):
+        # An interrupt may have kept close() from stopping it.
+        while not (self._stopped.wait(_LOOK_SECONDS) or self._is_closed()):
             self.look()
+
+    def _is_closed(self) -> bool:
+        return self._opened_as is not None and self._opened_as.closed
 
     def look(self) -> PackReport | None:
         """Pack if it is time; return the report, None if the file was not read or not packed."""

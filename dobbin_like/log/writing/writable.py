@@ -235,7 +235,11 @@ class WritableLog:
             try:
                 self.durability.close()
             finally:
-                finish_despite_interrupts(self.close_file)
+                try:
+                    finish_despite_interrupts(self.close_file)
+                except BaseException:
+                    self.close_file()  # It may have come before the first step.
+                    raise
 
     def close_file(self) -> None:
         """Give files and lock back."""
