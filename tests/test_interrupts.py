@@ -35,6 +35,7 @@ from dobbin_like.transactions.fork import opened
 from dobbin_like.upkeep import auto_pack
 from tests.helpers.interrupts import (
     ProbedLock,
+    handled_at_step,
     interrupted,
     interrupted_at_step,
     interrupting,
@@ -572,6 +573,53 @@ def test_the_thread_that_packs_ends_if_closing_was_interrupted_before_it_was_tol
 
     thread.join(TIMEOUT_SECONDS)
     assert not thread.is_alive()
+
+
+def raise_timeout():
+    raise TimeoutError
+
+
+def close(database, _path):
+    database.close()
+
+
+def read(_database, path):
+    with Database(path, transaction_manager=transaction.TransactionManager()) as database:
+        assert database.root.x == 0
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        close,
+        lambda _database, path: TransactionLog(path).close(),
+        lambda _database, path: make_new_file(path.with_name("new"), replace=True),
+        pytest.param(read, marks=pytest.mark.slow),
+        pytest.param(
+            lambda database, path: database.backup(path.with_name("backup")),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["close", "open", "new file", "read", "backup"],
+)
+def test_a_timeout_that_a_handler_raises_is_not_taken_for_an_error_of_the_system(path, act):
+    """It was lost where the program goes on without what the system has refused."""
+    with Database(path) as database:
+        database.set_root(Thing(x=0))
+        transaction.commit()
+
+    for step in itertools.count():
+        database = Database(path, transaction_manager=transaction.TransactionManager())
+        came = raised = False
+        try:
+            came = handled_at_step(step, lambda held=database: act(held, path), raise_timeout)
+        except TimeoutError:
+            raised = True
+        database.close()
+        assert raised or not came, came
+        if not raised:
+            break
+    assert step > 50
 
 
 def test_a_file_whose_closing_was_interrupted_can_be_closed_again(path):

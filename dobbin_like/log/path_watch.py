@@ -6,7 +6,6 @@ file.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -41,8 +40,11 @@ class PathWatch:
         found = self._log.has_news()
         if not found and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_SECONDS
-            with contextlib.suppress(OSError):
+            try:
                 self._look()
+            except OSError as error:
+                if error.errno is None:
+                    raise
         return found
 
     def _look(self) -> None:

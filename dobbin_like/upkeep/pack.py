@@ -212,7 +212,9 @@ def _mount_points() -> set[str]:
     """Return where something is mounted, as far as the system tells."""
     try:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise
         return set()
     return {os.fsdecode(_OCTAL.sub(_byte, line.split()[4])) for line in lines}
 

@@ -135,8 +135,11 @@ def write_snapshot(
             if Path(target).stat().st_size or not Path(target).is_file():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
         mode = 0o600
-        with contextlib.suppress(OSError):  # That of the source, if it has a file.
-            mode = mode_of(source.path)
+        try:
+            mode = mode_of(source.path)  # If it has a file.
+        except OSError as error:
+            if error.errno is None:
+                raise
         with NewFile(target, mode) as file:
             into = _IntoFile(target, file, source, tid)
             return _write(source, into, tid, progress, part_bytes)

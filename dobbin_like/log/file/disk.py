@@ -75,10 +75,13 @@ def read_ahead(fd: int, path: str, offset: int, size: int, ahead: int) -> bytes:
     """
     if ahead > size:
         # It may be the bytes after them that the disk can't read.
-        with contextlib.suppress(OSError):
+        try:
             data = os.pread(fd, ahead, offset)
             if len(data) >= size:
                 return data
+        except OSError as error:
+            if error.errno is None:
+                raise
     return read_exactly(fd, path, offset, size)
 
 

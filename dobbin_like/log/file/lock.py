@@ -8,7 +8,6 @@ one instance share the open file. Knows nothing of frames.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import logging
@@ -242,8 +241,11 @@ class CommitLock:
         The descriptor is about to be closed: a thread that still wrote to it would write to
         any file that gets the number next.
         """
-        with contextlib.suppress(OSError):  # The descriptor may be closed.
+        try:
             self.release()  # What an acquire() of this thread has that was interrupted at its end.
+        except OSError as error:  # The descriptor may be closed.
+            if error.errno is None:
+                raise
         with self._mutex:
             self._closed = True
             self.unbind()

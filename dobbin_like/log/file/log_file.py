@@ -192,7 +192,9 @@ class LogFile:
         """Return whether attach() is worth while. Cost: one system call."""
         try:
             return os.stat(self.path).st_size >= header.PAGE_SIZE
-        except OSError:
+        except OSError as error:
+            if error.errno is None:
+                raise
             return False
 
     def forget(self) -> None:
@@ -236,7 +238,9 @@ class LogFile:
         """
         try:
             nothing = disk.open_file(os.devnull, os.O_RDONLY)
-        except OSError:
+        except OSError as error:
+            if error.errno is None:
+                raise
             return False
         try:
             os.dup2(nothing, fd, inheritable=False)
@@ -254,6 +258,8 @@ class LogFile:
         try:
             status = os.fstat(fd)
         except OSError as error:
+            if error.errno is None:
+                raise
             # Otherwise it is open: a program that closed it would get another answer.
             return error.errno != errno.EBADF and not self.is_given_away
         return not self.is_given_away and (status.st_dev, status.st_ino) == self.key

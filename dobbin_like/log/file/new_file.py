@@ -254,7 +254,9 @@ def check_place(path: str) -> None:
     except FileNotFoundError:
         os.stat(os.path.dirname(path) or ".")
         return
-    except OSError:  # The next call says why.
+    except OSError as error:  # The next call says why.
+        if error.errno is None:
+            raise
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise CopyError(path, "it is no regular file; give the path of one")
@@ -267,7 +269,9 @@ def is_no_file(path: str) -> bool:
     """
     try:
         mode = os.lstat(path).st_mode
-    except OSError:  # The next call says why, and what a directory is.
+    except OSError as error:  # The next call says why, and what a directory is.
+        if error.errno is None:
+            raise
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
@@ -282,16 +286,16 @@ def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
     """
     try:
         fd = open_file(path, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
-        return
-    try:
-        with contextlib.suppress(OSError):
+        try:
             if try_lock(fd, path):
                 if _leads_to(path, os.fstat(fd)) and is_stale(fd):
                     os.unlink(path)
                 unlock(fd)
-    finally:
-        os.close(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno is None:
+            raise
 
 
 def _is_empty(fd: int) -> bool:
@@ -314,9 +318,12 @@ def remove_left(path: str, status: os.stat_result) -> None:
     """
     if status.st_nlink > 1:
         written = os.path.realpath(path) + _WRITTEN
-        with contextlib.suppress(OSError):
+        try:
             if _leads_to(written, status):  # First: opening a pipe waits for its other end.
                 _unlink_left(written, status)
+        except OSError as error:
+            if error.errno is None:
+                raise
 
 
 def _unlink_left(written: str, status: os.stat_result) -> None:

@@ -6,7 +6,6 @@ owner may have. As the rights of the group itself, they would be too many.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from struct import Struct
@@ -55,16 +54,21 @@ def take_over(fd: int, path: str, old: str) -> None:
         mode, rights = mode_of(old), b""
         _logger.warning("%s: its access control list can't be kept", path)
     if not rights:
-        with contextlib.suppress(OSError):  # That which the directory gives to new files.
-            os.removexattr(fd, _LIST)
+        try:
+            os.removexattr(fd, _LIST)  # That which the directory gives to new files.
+        except OSError as error:
+            _refused(error)
         os.fchmod(fd, mode)
 
 
 def _is_given(fd: int, path: str, status: os.stat_result) -> bool:
     """Give the file to an owner and a group, or to the group; return whether it has that."""
     for owner in (status.st_uid, -1):
-        with contextlib.suppress(OSError):
+        try:
             os.fchown(fd, owner, status.st_gid)
+        except OSError as error:
+            _refused(error)
+        else:
             return True
     return disk.status(fd, path).st_gid == status.st_gid
 
@@ -72,7 +76,8 @@ def _is_given(fd: int, path: str, status: os.stat_result) -> bool:
 def _is_listed(fd: int, rights: bytes) -> bool:
     try:
         os.setxattr(fd, _LIST, rights)
-    except OSError:
+    except OSError as error:
+        _refused(error)
         return False
     return True
 
@@ -81,5 +86,12 @@ def _list_of(file: str | int) -> bytes:
     """Return the access control list of a file; nothing if it has none."""
     try:
         return os.getxattr(file, _LIST)
-    except OSError:  # Most file systems know none.
+    except OSError as error:  # Most file systems know none.
+        _refused(error)
         return b""
+
+
+def _refused(error: OSError) -> None:
+    """Go on without what the system has refused. What a signal handler has raised is raised."""
+    if error.errno is None:
+        raise error

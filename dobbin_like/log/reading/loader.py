@@ -101,7 +101,9 @@ class Loader:
         start = max(PAGE_SIZE, position - _BACK)
         try:
             data = os.pread(self._fd, min(size, limit - start) if start < limit else 0, start)
-        except OSError:
+        except OSError as error:
+            if error.errno is None:
+                raise
             # It may be the bytes around it that the disk can't read.
             start, data = position, read_exactly(self._fd, self._path, position, _SIZE)
         if len(data) < position + _SIZE - start:
