@@ -1,28 +1,29 @@
-"""The log of one file: append transactions, tail what others append, load from it.
+"""The log in one file: append transactions, tail what others append, load objects from it.
 
-Promises I1 to I5 to the memory tower: what ``append()`` returned from is there after any
-crash; readers see a transaction whole or not at all and never wait; a dead process
-leaves nothing to repair by hand. Knows no objects: states are bytes, classes are
-numbers and names, and so are their shapes.
+Promises I1 to I5 to the memory tower: a transaction for which ``confirm()`` has returned survives
+any crash; readers see a transaction whole or not at all and never wait; a dead process leaves
+nothing to repair by hand. Knows no objects: states are bytes, classes and shapes are numbers and
+names.
 
 The life of a commit, and what a kill or a power cut after each step leaves:
 
-1. ``acquire()``   the kernel gives the lock to the next; nothing was written.
-2. ``append()`` writes the frame behind APPENDED, in one piece, and this is the decision. A
-   part of it is no frame: whoever takes the lock next cuts it off. Whole, it is adopted, by the
-   next holder as by a recovery (I2): a thread that is interrupted here has to :meth:`settle` it.
-3. It stores APPENDED: the next frame goes behind it, and nothing takes it away any more.
-   ``release()``: others append, and know from the log what may be in conflict with them.
-4. ``confirm()`` waits until one of those who wait has synced the file and stored DURABLE:
-   readers see it (I1). An instance that does not sync has stored LOOSE with APPENDED instead.
-   If the sync fails, nobody knows; it is in doubt until the log is repaired.
-5. ``prepare()`` does all of this that may fail, but the write; ``decide()`` is the append.
+1. ``acquire()`` takes the lock. Afterwards: the kernel gives it to the next process; nothing was
+   written. 2. ``append()`` writes the frame after APPENDED, in one piece; this is the decision. A
+   part of it is no frame: the next holder of the lock cuts it off. A whole frame is adopted, by
+   the next holder as by a recovery (I2): a thread that is interrupted here has to :meth:`settle`
+   it. 3. It stores APPENDED: the next frame goes after this one, which nothing removes any more.
+   ``release()``: others append, and find in the log what they may be in conflict with. 4.
+   ``confirm()`` waits until one of the waiting threads has synced the file and stored DURABLE:
+   readers see the transaction (I1). An instance without sync has stored LOOSE with APPENDED
+   instead. If the sync fails, the transaction is in doubt until the log is repaired. 5.
+   ``prepare()`` does everything in ``append()`` that may fail, except the write; ``decide()`` does
+   the write.
 
 Streams, saved positions and failed transactions are frames of the same chain, and stay.
 
-A log has its parts: what reads it (:mod:`dobbin_like.log.reading.readable`, with the files
-that it is read from), what tells of its past (:mod:`dobbin_like.log.reading.history`), and
-what may write (:mod:`dobbin_like.log.writing.writable`).
+The parts of a log: what reads it (:mod:`dobbin_like.log.reading.readable`, with the files that it
+is read from), its past (:mod:`dobbin_like.log.reading.history`), and what writes it
+(:mod:`dobbin_like.log.writing.writable`).
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ class TransactionLog:
             Without it, it is a second later, or at close().
         lock_timeout: Seconds to wait for others, together: for the commit lock, and for another
             commit that is being synced if this one depends on it; None: as long as it takes.
-            Opening the log has no limit, nor has the sync of what is appended: nobody would know
-            whether it is committed.
+            Opening the log has no limit, nor has the sync of what is appended: a transaction whose
+        sync was given up would be in doubt.
         read_only: Never write, not even by chance: the file is opened for reading.
 
     Raises:
@@ -119,7 +120,7 @@ class TransactionLog:
         vars(self).update(path=reading.path, read_only=read_only)
         self._has_news = PathWatch(reading).has_news if read_only else reading.has_news
         if type(self) is TransactionLog:  # A class below it may have methods of its own.
-            # For every object, begin() and commit: without a step in between.
+            # Called for every object, begin() and commit: bound directly.
             self.load = reading.load  # type: ignore[method-assign]
             self.has_news = self._has_news  # type: ignore[method-assign]
             self.apply = reading.apply  # type: ignore[method-assign]
@@ -194,13 +195,13 @@ class TransactionLog:
         return self._reading.applied.names
 
     def check_path(self) -> None:
-        """Raise LogMovedError if another log is at the path, or none: for what is done by path."""
+        """Raise LogMovedError if another log is at the path, or none: for uses of the path."""
         self._reading.check_open()
         at_path.check_path(self._reading.file)
 
     @property
     def file(self) -> LogFile:
-        """The file that it goes on in: to check what is opened by the path later."""
+        """The current file: to check a file that is opened by the path later."""
         return self._reading.file
 
     @property
@@ -230,7 +231,7 @@ class TransactionLog:
         return self._reading.load(oid, at)
 
     def load_dropped(self, oid: Oid, at: Tid) -> LoggedVersion | None:
-        """Return what a pack has dropped that somebody keeps by a pin; None: there is none."""
+        """Return a version that a pack has dropped and a pin keeps; None: there is none."""
         return self._reading.load_dropped(oid, at)
 
     def version_before(self, oid: Oid, stored: StoredVersion) -> LoggedVersion | None:
@@ -279,7 +280,7 @@ class TransactionLog:
     @property
     def last_tid(self) -> Tid:
         writer = self._writing.writer
-        # Who is in doubt asks by the tid: no other transaction gets it.
+        # A program in doubt asks by the tid: no other transaction may get it.
         return max(writer.appended.place.tid, writer.gone_tid)
 
     @property
@@ -423,11 +424,11 @@ class TransactionLog:
     def _is_stale_pack(self, fd: int) -> bool:
         """Return whether it is a log that was to take the place of this one."""
         page, start = self._reading.file.page, os.pread(fd, PAGE_SIZE, 0)
-        if not start:  # It was killed before it wrote anything, perhaps after it had read long.
+        if not start:  # Its writer was killed before it wrote, perhaps after long reading.
             return True
         try:
             found = decode_page(self.path, start)
-        except LogError:  # Somebody else's.
+        except LogError:  # The file of another program.
             return False
         return (
             page is not None

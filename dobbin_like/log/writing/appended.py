@@ -1,6 +1,6 @@
 """What is appended to a log, as the holder of the commit lock knows it, and how it catches up.
 
-As long as the words are those that it has left, nobody else was there, and nothing is read.
+As long as the words are as it left them, no other process has written, and nothing is read.
 """
 
 from __future__ import annotations
@@ -48,11 +48,12 @@ WAITING_AT: Final = WAITING * WORD_SIZE
 class Appended:
     """The end of one file as one instance knows it. Under the commit lock.
 
-    ``place`` is where the next frame goes; ``told`` is what others know of it. ``words`` are the
-    words as this left them, but for WAITING; nothing has happened since if they are the same.
-    Of those, ``seen`` change with news; ``before_ends`` and ``behind_ends`` stand around LOOSE and
-    APPENDED. ``shown`` is where what is visible ended when this knew last, ``failures`` is
-    FAILURES then. ``transactions`` end behind what was visible at some time before.
+    ``place`` is where the next frame goes; ``told`` is how much of that APPENDED says. ``words``
+    are the words as this left them, except WAITING; if they are the same, nothing has happened
+    since. Of those, ``seen`` change with news; ``before_ends`` and ``behind_ends`` are those
+    around LOOSE and APPENDED. ``shown`` is the end of what was visible when this last looked,
+    ``failures`` is FAILURES at that time. ``transactions`` are the appended ones that end after
+    what was visible at some earlier time.
     """
 
     def __init__(self, log: ReadableLog) -> None:
@@ -66,7 +67,7 @@ class Appended:
         self._note_words(b"")
 
     def catch_up(self, words: Words, block: bytes) -> None:
-        """Know all frames up to APPENDED; put right what the words say is wrong."""
+        """Know all frames up to APPENDED; repair what the words say is wrong."""
         if self._is_synced_only(block):
             return
         block, said = self._put_right(words, block)
@@ -86,7 +87,7 @@ class Appended:
         except IntegrityError:
             if self.place.end < self.shown:
                 raise
-            # Nobody was promised it: pages of a sync that failed were dropped.
+            # It was not acknowledged: pages of a sync that failed were dropped.
             mark_failure(self.file)
             self.catch_up(words, words.all())
             return
@@ -94,7 +95,7 @@ class Appended:
         self._note_words(block)
 
     def _is_synced_only(self, block: bytes) -> bool:
-        """Tell whether nothing but a sync has happened; if so, know what it has made visible."""
+        """Tell whether only a sync has happened since; if so, note what it has made visible."""
         known = self.words
         if not (
             block[:_DURABLE_AT] == known[:_DURABLE_AT]
@@ -124,7 +125,8 @@ class Appended:
             block = words.all()
             said = decode_words(block)
         if said.state != USUAL:
-            # REPLACED: the path leads here, so the process that was to replace this file has died.
+            # REPLACED, but the path leads here: the process that was to replace this file has
+            # died.
             if said.state != REPLACED:
                 disk.sync_directory(self.file.path)
             words.put(STATE, USUAL)
@@ -138,10 +140,10 @@ class Appended:
         self.place = tail
 
     def know(self, run: Sequence[LoggedTransaction], place: LogPlace) -> None:
-        """Go on to *place*, up to which there are no other transactions than *run*."""
+        """Go on to *place*; the transactions up to there are *run*."""
         known = self.transactions
         for logged in run:
             # Unless it was added before an interrupt came.
             if not known or known[-1].offset < logged.offset:
                 known.append(logged)
-        self.place = place  # Last: interrupted before, it is done again.
+        self.place = place  # Last: if this is interrupted before, all of it is done again.

@@ -1,6 +1,6 @@
-"""When what an instance has appended is durable, and thereby visible. Any thread.
+"""Waiting until what an instance has appended is durable, and thereby visible. Any thread.
 
-Most that ask do so without the commit lock. How they share one sync is told in :mod:`.syncing`.
+Most callers do not hold the commit lock. For how they share one sync, see :mod:`.syncing`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Durability"]
 
 
 class _Patience(threading.local):
-    """What is left, for the calling thread, of the seconds that it may wait for others.
+    """How many of the seconds that it may wait for others are left to the calling thread.
 
     ``limit`` is how many it had; None: it waits as long as it takes.
     """
@@ -33,7 +33,7 @@ class _Patience(threading.local):
 
 
 class Durability:
-    """The queue for the disk of one instance, and what its threads wait for there.
+    """The queue for the disk of one instance, and the promises that its threads wait for.
 
     Args:
         writer: Knows what this instance has appended.
@@ -52,7 +52,7 @@ class Durability:
         """Return when a transaction that this instance has appended is visible.
 
         Raises:
-            InDoubtError: Nobody knows whether it is durable.
+            InDoubtError: It is not known whether it is durable.
         """
         promises = self._writer.promises
         if not promises:
@@ -63,12 +63,12 @@ class Durability:
             try:
                 seen = self.queue.make_durable(*promise)
             except (DiskError, IntegrityError, SyncFailedError) as error:
-                # It stays promised: whoever asks again is told the same.
+                # The promise stays: asking again gives the same answer.
                 raise InDoubtError(self._log.path, transaction.tid, str(error)) from error
             promises.pop(key, None)
             applied = self._log.applied
             if seen is not None and applied.file is promise.file:
-                applied.look(*seen)  # When it is applied, nothing else is new.
+                applied.look(*seen)  # Once it is applied, there is no other news.
 
     def wait_for(self, transaction: Transaction) -> None:
         """Return when one of ``unseen`` is visible.
@@ -82,17 +82,17 @@ class Durability:
             self.wait_for_syncs(end)
             self.queue.make_durable(self._log.file, end, self._writer.appended.failures)
         except SyncFailedError:
-            pass  # Whoever takes the lock next finds out what has become of it.
+            pass  # The next holder of the lock finds out what has become of it.
         except DiskError:
-            # Else nobody would repair anything, and it would fail for ever.
+            # Otherwise nothing would be repaired, and this would fail forever.
             if not has_failed(self._log.file):
                 raise
 
     def wait_for_syncs(self, end: int) -> None:
         """Wait until what is before *end* is synced, for what the lock has left of the limit.
 
-        Before anything is appended. After that there is no limit: nobody would know what has
-        become of it. Raises LockTimeout, OSError.
+        Before anything is appended. After that there is no limit: the transaction would be in
+        doubt. Raises LockTimeout, OSError.
         """
         patience = self.patience
         if patience.limit is not None:
@@ -112,7 +112,7 @@ class Durability:
         except SyncFailedError as error:
             writer.synced_end = end  # Nor would it be by another sync.
             raise OSError(errno.EIO, str(error), self._log.path) from error
-        writer.synced_end = end  # What was shown meanwhile has another end.
+        writer.synced_end = end  # More may have been shown meanwhile.
 
     def close(self) -> None:
         """Make durable what was promised: the files are about to be closed."""

@@ -1,4 +1,4 @@
-"""A transaction as it is to be appended: its bytes, and what readers will be told of it."""
+"""A transaction to be appended: its bytes, and its LoggedTransaction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dobbin_like.log.reading.reader import LoggedTransaction
 
 __all__ = ["check_numbers", "encoded"]
 
-# What a named tuple does when it is called, at half the cost.
+# What calling a named tuple does, at half the cost.
 _new: Final = tuple.__new__
 
 
@@ -25,7 +25,7 @@ def encoded(
     positions: Positions | None,
     meta: Meta,
 ) -> tuple[bytes, LoggedTransaction]:
-    """Return the frame of a transaction at *tail*, and the transaction that it is.
+    """Return the frame of a transaction at *tail*, and the transaction as readers will see it.
 
     Args:
         entries: (oid, number of class or shape, state).
@@ -45,7 +45,7 @@ def encoded(
     elif len(entries) == 1 and meta is NO_META:
         oid, number, state = entries[0]
         oids = (oid,)
-        # As check_numbers() does, without a call: most transactions change one object.
+        # check_numbers() without the call: most transactions change one object.
         if not (newest < tid < record.TID_LIMIT and 0 <= oid < record.OID_LIMIT):
             check_numbers(tid, oids, newest)
         data, checksum = record.encode_change(tail, tid, oid, number, state, positions.get(oid))

@@ -1,8 +1,8 @@
-"""Bringing to stable storage, a second later, what an instance without sync has committed.
+"""Bring to stable storage, a second later, what an instance without sync has committed.
 
-What is committed without sync is visible at once. A power cut may take it for as long as the
-system holds it back, which is up to half a minute; a second later is soon enough, and costs
-nothing where a program commits often.
+What is committed without sync is visible at once. A power cut may lose it until the system writes
+it, which takes up to half a minute. Syncing a second later is soon enough, and costs next to
+nothing if a program commits often.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ class Flusher:
         self._timer: threading.Timer | None = None
 
     def wake(self) -> None:
-        """Let it be done, unless it is under way: twice at most, if two threads say so at once."""
+        """Start the thread unless there is one; two, at most, if two threads call this at once."""
         if self._timer is None:
             timer = threading.Timer(_DELAY_SECONDS, self._run)
             timer.name = f"sync {self._path}"
             timer.daemon = True
             try:
-                self._timer = timer  # Before it runs, and lets another one be made.
-                if not start_thread(timer):  # close() does it, or the system.
+                self._timer = timer  # Before it runs, so that a later commit starts another one.
+                if not start_thread(timer):  # Then close() syncs, or the system.
                     self._timer = None
-            except BaseException:  # An interrupt: it may run, or not.
+            except BaseException:  # An interrupt: the thread may run, or not.
                 self._timer = None
                 raise
 
     def stop(self) -> None:
-        """Begin no more; nothing is waited for.
+        """Start no more threads; do not wait for one.
 
-        What is under way may wait for this thread, in which a signal handler closes the log.
+        It may wait for this thread, if a signal handler closes the log.
         """
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
 
     def after_fork_in_child(self) -> None:
-        """Forget the thread, which is the parent's."""
+        """Forget the thread, which is in the parent."""
         self._timer = None
 
     def _run(self) -> None:

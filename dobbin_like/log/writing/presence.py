@@ -1,9 +1,9 @@
-"""Opening a log for writing: an instance that is alone recovers it; else it joins the others.
+"""Opening a log for writing: an instance that is alone recovers it; otherwise it joins the others.
 
-Those that may write are told by the lock WRITER, which they share. One that gets it exclusively
-is alone, and nobody can know what happened to the machine since somebody was there: so it
-recovers. It does that under OPENING: of two that wait for one that died in recovery, one is
-alone. Readers hold nothing: that one is there must not make a writer skip recovery.
+Instances that may write share the lock WRITER. One that gets it exclusively is alone. Then the
+machine may have crashed since the last writer, so it recovers the log. It does so under OPENING:
+if a process dies in recovery and two others wait for it, only one of them is alone. Readers hold
+no lock: a reader must not make a writer skip recovery.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ __all__ = ["alone", "has_failed", "join", "repair"]
 
 
 def join(log: ReadableLog) -> bool:
-    """Count among those that may write; recover if nobody else does, or a sync has failed.
+    """Join the instances that may write; recover if there is no other, or a sync has failed.
 
     Returns:
         False: Another file is at the path since this one was opened. Nothing was done.
 
-    Requires: Not the commit lock, and that no thread of this instance takes it meanwhile: the
-        open file is one for all of them.
+    Requires: No thread of this instance holds the commit lock, or takes it meanwhile: all of
+        them share the open file.
 
     Raises:
-        IntegrityError, OSError: See recover(). It does not count among them.
+        IntegrityError, OSError: See recover(). It has not joined.
     """
     file = log.file
     with named(file.path):
@@ -63,10 +63,10 @@ def _join(log: ReadableLog, file: LogFile) -> bool:
 
 
 def _repaired(log: ReadableLog, file: LogFile, *, is_alone: bool) -> bool:
-    """Recover under the commit lock if it is to be done still; see join()."""
+    """Recover under the commit lock if it is still necessary; see join()."""
     try:
         fcntl.flock(file.fd, fcntl.LOCK_EX)
-        # Nobody replaces it now; else another thread might follow meanwhile.
+        # Under the commit lock, which keeps other processes from replacing the file.
         if not is_at_path(file):
             return False
         if is_alone or has_failed(file):
@@ -82,7 +82,7 @@ def repair(log: ReadableLog) -> None:
 
 
 class alone:  # noqa: N801  a context manager
-    """Tells whether nobody else may write, and keeps it so; else false, without waiting."""
+    """Tell whether no other instance may write, and keep it so; if false, without waiting."""
 
     def __init__(self, file: LogFile) -> None:
         self._fd, self._path = file.fd, file.path
@@ -98,7 +98,7 @@ class alone:  # noqa: N801  a context manager
 
 
 def has_failed(file: LogFile) -> bool:
-    """Return whether a sync has failed, and nobody has repaired the log since."""
+    """Return whether a sync has failed, and the log was not repaired since."""
     words = file.words
     assert words is not None
     failures = words.find(FAILURES)

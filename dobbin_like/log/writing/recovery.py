@@ -1,9 +1,9 @@
-"""Putting the end of a log right, after whatever has happened to the machine or its disk.
+"""Repairing the end of a log, whatever has happened to the machine or its disk.
 
-There is one rule: a frame that is whole and chained is there; the log ends where no such
-frame follows. It holds for power cuts, disks that went away and came back, syncs that failed,
-copies, and processes that were killed. DURABLE is a lower bound, and no other word is believed.
-Every step can be repeated: killed between two of them, the next one does it again (I4).
+There is one rule: a frame that is whole and chained is in the log; the log ends where no such
+frame follows. It holds for power cuts, disks that went away and came back, failed syncs, copies,
+and killed processes. DURABLE is a lower bound, and no other word is believed. Every step can be
+repeated: if a process is killed between two of them, the next one does all of them again (I4).
 Read :mod:`dobbin_like.log.writing.presence` next.
 """
 
@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 def recover(log: ReadableLog) -> None:
     """Find the end of the log, make all before it durable, and let the words say so.
 
-    What lies behind the end is cut off. Applies nothing.
+    What is after the end is cut off. Applies nothing.
 
     Requires: Commit lock and sync lock.
 
@@ -65,9 +65,10 @@ def recover(log: ReadableLog) -> None:
         disk.cut(file.fd, file.path, end)
     write_again(file, durable, end)
     is_named = said.state not in (UNNAMED, None)
-    if not is_named:  # Nor is it known that the header page was brought to stable storage.
+    if not is_named:  # The header page, too, may not be on stable storage.
         write_again(file, 0, WORDS_OFFSET)
-    # The system may have dropped lost pages since they were read. What is written now stays.
+    # The system may have dropped pages of a failed sync before they were written again: look
+    # once more. What is written by now stays.
     certain = log.find_end(words, end)
     if certain < end:
         end = certain
@@ -75,7 +76,7 @@ def recover(log: ReadableLog) -> None:
     try:
         disk.sync(file.fd, file.path)
     except disk.DiskError:
-        # Somebody may be waiting to sync what is lost now, and would not be told.
+        # A thread may wait to sync what is lost now, and would not notice.
         words.put(FAILURES, (said.failures or 0) | 1)
         raise
     if not is_named:
@@ -107,6 +108,6 @@ def _store(words: Words, said: WordValues, file: LogFile, end: int) -> None:
     words.put(INODE, file.inode)
     if said.saved is None or said.saved >= end:
         words.put(SAVED, 0)
-    # Last: as long as it is odd, nobody commits.
+    # Last: as long as it is odd, no instance commits.
     if said.failures is None or said.failures & 1:
         words.put(FAILURES, (said.failures or 1) + 1)

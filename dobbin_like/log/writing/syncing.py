@@ -1,15 +1,15 @@
-"""One sync for all that wait for the disk: how what was appended gets durable.
+"""One sync for all threads that wait for the disk: how what was appended becomes durable.
 
-The commit lock is not held meanwhile. Whoever waits becomes the leader when the one before is
-through: it reads APPENDED, syncs the file and stores DURABLE, and that covers all that was
-appended until then, by whichever thread and process. Most of those that waited find themselves
-covered when it is their turn.
+The commit lock is not held meanwhile. A waiting thread becomes the leader when the leader before
+it is done: it reads APPENDED, syncs the file and stores DURABLE, and that covers everything that
+any thread or process had appended by then. Most waiting threads find themselves covered when it is
+their turn.
 
-A sync that fails says so once, to one of them, and the next one may succeed though pages were
-lost. So the failure is noted in FAILURES, for everybody: all that wait are in doubt, and
-nobody commits until somebody has written again what is not durable
-(:mod:`dobbin_like.log.writing.recovery`). A leader that died in its sync may have got that
-error: SYNCING tells that one began, and the next leader writes again, too.
+The system reports a failed sync once, to one process, and the next sync may succeed although pages
+were lost. So the failure is noted in FAILURES: all transactions that wait are in doubt, and no
+instance commits until what is not durable was written again
+(:mod:`dobbin_like.log.writing.recovery`). A leader that died in its sync may have got such an
+error: SYNCING tells that a sync was begun, and the next leader writes again, too.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class SyncQueue:
     def __init__(self) -> None:
         # Before the lock of the file, which the threads of one instance share.
         self._turn = reentrant_lock()
-        self._closed: BaseException | bool = False  # What the last sync of all has raised.
+        self._closed: BaseException | bool = False  # True: well; or what close() ran into.
         self.syncs: int = 0
 
     def make_durable(self, file: LogFile, end: int, failures: int) -> Seen | None:
@@ -95,7 +95,7 @@ class SyncQueue:
             What readers see from here on, if this has led the sync.
 
         Raises:
-            SyncFailedError, OSError, IntegrityError: Nobody knows whether it is.
+            SyncFailedError, OSError, IntegrityError: It is not known whether it is.
         """
         with self._turn:
             if not self._closed:
@@ -210,7 +210,7 @@ def _seen(known: _Known, stored: bytes, target: int) -> Seen | None:
 
 
 def _is_whole(file: LogFile, start: int, end: int) -> bool:
-    """Return whether there are whole frames from *start* to *end*: lost pages may be dropped."""
+    """Return whether there are whole frames from *start* to *end*; pages may have been lost."""
     assert file.page is not None
     buffer = ReadBuffer(file.fd, file.path)
     try:
@@ -223,7 +223,7 @@ def _is_whole(file: LogFile, start: int, end: int) -> bool:
 
 
 def sync_all(file: LogFile) -> None:
-    """Sync the file, also what is not appended yet. The commit lock is held.
+    """Sync the file, including what APPENDED does not cover yet. The commit lock is held.
 
     Raises:
         SyncFailedError, OSError, IntegrityError: It was not synced.
@@ -262,9 +262,9 @@ def under_sync_lock(file: LogFile, step: Callable[[], _Result]) -> _Result:
 
 
 def may_be_synced_in_time(file: LogFile, end: int, seconds: float) -> bool:
-    """Return whether all before *end* is durable within some *seconds*, or nobody syncs.
+    """Return whether, within some *seconds*, all before *end* is durable or no other thread syncs.
 
-    Then it can be made so. Somebody may begin right afterwards, and is waited for.
+    Then the caller can make it durable. It waits for a sync that begins in between.
     """
     words = file.words
     if words is None:  # Another thread has closed it: what was promised is durable.
@@ -281,21 +281,21 @@ def may_be_synced_in_time(file: LogFile, end: int, seconds: float) -> bool:
 
 
 def _check_not_repaired(found: int, failures: int) -> None:
-    """Since the append nobody repaired the log: else another's frame may lie there."""
+    """Fail if the log was repaired since the append: another frame may be at the place."""
     if found >> 1 != failures >> 1:
         text = "a sync had failed, and somebody has repaired the log since"
         raise SyncFailedError(text)
 
 
 def write_again(file: LogFile, start: int, end: int) -> None:
-    """Write once more what is from *start* to *end*: the system may take it for written."""
+    """Write again what is from *start* to *end*, which the system may wrongly take for written."""
     for at in range(start, end, _PIECE):
         size = min(_PIECE, end - at)
         disk.write(file.fd, file.path, disk.read_exactly(file.fd, file.path, at, size), at)
 
 
 def mark_failure(file: LogFile) -> None:
-    """Let nobody commit before the log is repaired: something that was appended is gone."""
+    """Prevent commits until the log is repaired: something that was appended is gone."""
     words = file.words
     assert words is not None
     under_sync_lock(file, lambda: _mark(words))

@@ -1,6 +1,6 @@
-"""Who waits for the commit lock: a word of the header tells the one that has it.
+"""Which process waits for the commit lock: a word of the header tells its holder.
 
-The lock itself does not tell. Whoever finds that somebody waits lets it go first.
+The lock itself does not tell. A holder that sees a waiting process lets it go first.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ __all__ = ["Waiting"]
 
 
 class Waiting:
-    """The word WAITING of one log, as one instance uses it: the process that waits; 0: none."""
+    """The word WAITING of one log: the process that waits for the lock; 0: none."""
 
     def __init__(self, log: ReadableLog) -> None:
         self._log = log
-        self.told: bool = False  # That this instance waits for the lock.
+        self.told: bool = False  # Whether this instance waits for the lock.
 
     def tell(self) -> None:
-        """Let the others know that this process waits. The last one that does is known.
+        """Note that this process waits. The word has the last one that did so.
 
         Raises LogMovedError if the descriptor was closed: it may be another file that is locked.
         """
@@ -34,18 +34,18 @@ class Waiting:
             self.told = True
 
     def got_it(self) -> None:
-        """Take it back: this instance, which has told that it waits, has the lock."""
+        """Clear the note: this instance, which waited, has the lock."""
         self.told = False
         if self._process() == os.getpid():
             self._clear()
 
     def give_up(self) -> None:
-        """Take it back: this instance does not wait any more."""
-        with contextlib.suppress(OSError):  # What it has failed with is to be told.
+        """Clear the note: this instance does not wait any more."""
+        with contextlib.suppress(OSError):  # The error of the wait must not be hidden.
             self.got_it()
 
     def forget_the_dead(self) -> None:
-        """Let nobody wait if the one that is known has died."""
+        """Clear the word if the process in it has died."""
         if not _is_alive(self._process()):
             self._clear()
 

@@ -1,6 +1,6 @@
-"""Who may write to a log: one thread of one process, between acquire() and release().
+"""The right to write to a log: one thread of one process has it, between acquire() and release().
 
-What is written is :mod:`.writer`'s business, and when it is durable that of :mod:`.durability`.
+:mod:`.writer` writes, and :mod:`.durability` waits until what was written is durable.
 Read :mod:`dobbin_like.log.transaction_log` next.
 """
 
@@ -63,7 +63,7 @@ in_children(_after_fork_in_child)
 
 
 class WritableLog:
-    """The commit lock of a log, a writer for whoever holds it, and the wait for the disk.
+    """The commit lock of a log, the writer for its holder, and the wait for the disk.
 
     Args:
         sync: Whether what is written is on stable storage before it is visible.
@@ -83,7 +83,7 @@ class WritableLog:
         self.durability: Durability = Durability(log, self.writer, lock_timeout=lock_timeout)
         self._closing = False
         self._pid = os.getpid()
-        self._starting: dict[int, int] = {}  # Which thread starts anew in a forked child.
+        self._starting: dict[int, int] = {}  # The thread that starts anew in a forked child.
         log.follow_to = self._follow_to
 
     # -- the lock --------------------------------------------------------------
@@ -146,7 +146,7 @@ class WritableLog:
 
     def _join(self) -> None:
         log = self.log
-        # Else another thread might be creating the file, or have joined already.
+        # Another thread may be creating the file, or may have joined already.
         with self.lock.kept_free:
             file = log.file
             if not file.joined and file.attach():
@@ -199,7 +199,7 @@ class WritableLog:
             if join(log):
                 log.apply(log.read_news())
                 return
-            # Another file has come to its place meanwhile: of a packed or a restored log.
+            # Another file has replaced it meanwhile: the log was packed or restored.
             log.start_anew()
             self.writer.forget()
 
@@ -220,7 +220,7 @@ class WritableLog:
             return
         if os.getpid() != self._pid:
             self.after_fork_in_child()
-        self._closing = True  # Whoever waits for the lock is refused.
+        self._closing = True  # Threads that wait for the lock are refused.
         log.file.is_in_use = self.lock.is_used(log.file.key)
         self.durability.flusher.stop()
         try:
@@ -230,8 +230,8 @@ class WritableLog:
                     self._save()
                 self._leave()
         finally:
-            self.lock.close()  # Nobody appends any more.
-            log.closed = True  # Interrupted before, it can be closed again.
+            self.lock.close()  # Nothing is appended any more.
+            log.closed = True  # Last: if this is interrupted before, close() can be called again.
             try:
                 self.durability.close()
             finally:
@@ -252,14 +252,14 @@ class WritableLog:
     def after_fork_in_child(self) -> None:
         """Start anew in a forked child: own open file, new mutexes, nothing held.
 
-        The parent keeps its lock; what it was writing is none of the child's business.
+        The parent keeps its lock; the child does not touch what the parent was writing.
 
         Raises:
             OSError: The file can't be opened. The next use tries again.
         """
         me, pid = get_ident(), os.getpid()
-        # Where no hook has seen the fork, several threads may: one of them does it. No lock would
-        # do, which might have been held when the process was forked.
+        # If no hook has seen the fork, several threads may call this: one of them does it. A lock
+        # would not do: it may have been held when the process was forked.
         while self._starting.setdefault(pid, me) != me:
             if self._pid == pid:
                 return
@@ -292,10 +292,10 @@ class WritableLog:
         return file.open_for_writing(), file
 
     def _follow_to(self, applied: Applied) -> None:
-        # Nobody writes to the old file any more.
+        # The old file is not written to any more.
         self.log.switch_to(applied)
-        # Whoever waits for the lock of the old file finds out when it gets it; and whoever has
-        # that of the new one by now makes the writer forget, which is its own.
+        # A thread that waits for the lock of the old file finds out when it gets it; and the
+        # holder of the lock of the new one makes the writer forget.
         self.lock.rebind(self.writer.forget)
 
     def _start(self) -> bool:
@@ -322,14 +322,14 @@ class WritableLog:
         file = self.log.file
         file.create()
         self.log.attach()
-        # Nobody recovers a file without a page, so that nothing has to be waited for.
+        # A file without a page is never recovered, so that there is nothing to wait for.
         fd, path = file.fd, file.path
         file.joined = range_lock.lock(fd, path, range_lock.WRITER, shared=True, wait=False)
         return file.joined
 
     def _give_way(self, file: LogFile) -> None:
-        # flock lets the releaser in again before the waiter it woke has run, for as long
-        # as it likes. So whoever had the last turn lets the others go first.
+        # flock lets a releasing process in again before the waiter that it woke has run, any
+        # number of times. So the last holder lets a waiting process go first.
         self.lock.let_others(self.writer.is_disturbed, _GIVE_WAY_SECONDS)
         # Of the file that is locked: another thread may have followed to one that replaced it.
         if self.writer.start(self._size_at_path(file)):
@@ -339,7 +339,7 @@ class WritableLog:
         try:
             return size_at_path(file)
         except LogMovedError:
-            # Opened for creation, it may have been begun and packed by others since.
+            # Since it was opened for creation, others may have begun and packed it.
             file.attach()
             if is_replaced(file):
                 raise LogPackedError(self.log.path, "the log was packed") from None
@@ -375,12 +375,13 @@ class WritableLog:
             _logger.info("%s: positions are not saved: %s", self.log.path, error)
 
     def _leave(self) -> None:
-        """Bring what is visible to stable storage; the last one cuts off the zeros."""
+        """Bring what is visible to stable storage; the last instance cuts off the zeros."""
         self.durability.make_durable()
         # Another thread may be joining: the locks of the open file are those of both.
         with self.lock.kept_free:
             file = self.log.file
-        # It has followed to a packed log: nothing was written there. Or the locks are another's.
+        # The instance has followed to a packed log, where it wrote nothing; or the descriptor
+        # was closed, and the locks are those of another file.
         if not file.joined or file.is_given_away:
             return
         try:

@@ -1,9 +1,9 @@
 """What the holder of the commit lock does: find where the log ends, and append there.
 
-One thread at a time, between start() and stop(); the lock is somebody else's business.
-A frame that may be whole in the file is never taken back: whoever comes next would adopt it.
-So everything that can refuse a transaction comes before it is written. The argument about
-crashes is at the head of :mod:`dobbin_like.log.transaction_log`.
+One thread at a time, between start() and stop(); the caller has the lock. A frame that may be
+whole in the file is never taken back, because the next holder would adopt it. So everything that
+can refuse a transaction comes before it is written. For crashes, see the head of
+:mod:`dobbin_like.log.transaction_log`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ until the file system has noted that the file grew. Few for a short program."""
 
 _NOBODY: Final = encode_word(WAITING, 0)
 
-# What a named tuple does when it is called, at half the cost.
+# What calling a named tuple does, at half the cost.
 _new: Final = tuple.__new__
 
 _ENDS_OFFSET: Final = WORDS_OFFSET + LOOSE_AT
@@ -77,13 +77,12 @@ class Writer:
     """Appends to one log. Used by the thread that holds the commit lock, and no other.
 
     ``unseen`` are the transactions that were appended and not applied when the lock was taken;
-    ``due`` is how many have to be applied before one is appended. ``promises`` has those of this
-    instance that have to be synced, by their tids and checksums: a tid is given again if what had
-    it is lost with a sync that failed.
-    ``appended`` is the end of the log as this knows it. ``loose_end`` is the end of what this has
-    made visible without a sync; it is durable if ``synced_end`` is the same. ``counts`` are what
-    this has appended. ``gone_tid``: tids up to here may be those of transactions that a repair has
-    found to be lost.
+    ``due`` is how many have to be applied before one is appended. ``promises`` has the
+    transactions of this instance that have to be synced, by tid and checksum: a tid is used again
+    if its transaction is lost with a failed sync. ``appended`` is the end of the log as this knows
+    it. ``loose_end`` is the end of what this has made visible without a sync; it is durable if
+    ``synced_end`` is the same. ``counts`` is what this has appended. ``gone_tid``: tids up to this
+    one may belong to transactions that a repair found to be lost.
     """
 
     def __init__(self, log: ReadableLog, *, sync: bool) -> None:
@@ -98,7 +97,7 @@ class Writer:
         self.forget()
 
     def forget(self) -> None:
-        """Know nothing of the file: it is another one, or this is another process.
+        """Forget the file: another one is used from now on, or this is a forked child.
 
         What was visible in a file that was replaced is durable in the one that replaced it.
         """
@@ -121,13 +120,13 @@ class Writer:
     # -- the beginning and the end -----------------------------------------------
 
     def start(self, size: int) -> bool:
-        """Begin: know all that is appended, and put right what a dead holder has left.
+        """Begin: know all that is appended, and repair what a dead holder has left.
 
         Args:
             size: Of the file, in bytes, under the lock.
 
         Returns:
-            Whether somebody waits for the lock, and this instance had it last.
+            Whether another process waits for the lock, and this instance had it last.
 
         Raises:
             IntegrityError, OSError: See recover().
@@ -161,14 +160,14 @@ class Writer:
 
     @property
     def hidden(self) -> list[LoggedTransaction]:
-        """Those of ``unseen`` that nobody sees yet, because they have to be synced."""
+        """Those of ``unseen`` that are not visible yet, because they have to be synced."""
         visible = self.appended.shown
         return [logged for logged in self.unseen if logged.end > visible]
 
     def known_news(self) -> list[LoggedTransaction]:
-        """Return what is visible and not applied if all of it is known: it need not be read again.
+        """Return what is visible and not applied, from ``appended``: it need not be read again.
 
-        Of ``appended``: some may be this holder's own. Nothing if something may be visible since.
+        Some of it may be this holder's own. Nothing if more may be visible by now.
         """
         file, appended, applied = self._file, self.appended, self._log.applied
         if file is not self._log.file or file.words is None or file.words.seen() != appended.seen:
@@ -181,13 +180,13 @@ class Writer:
         return news
 
     def is_disturbed(self) -> bool:
-        """Return whether somebody has written to the log since this was here."""
+        """Return whether another instance has written to the log since this one did."""
         return self._words_of_file.all()[:WAITING_AT] != self.appended.words
 
     def _adopt(self) -> None:
         """Take over whole frames behind the end; cut off anything else. Can be repeated.
 
-        Nothing is there unless a holder has died, or this one was interrupted.
+        There is something only if a holder has died, or this one was interrupted.
         """
         appended = self.appended
         end = appended.place.end
@@ -240,7 +239,7 @@ class Writer:
             raise
         self._size = max(self._size, after.end)
         streams = self._log.applied.streams
-        if streams is not None:  # One that lay there may be gone with a sync that failed.
+        if streams is not None:  # An earlier stream at this place may be gone with a failed sync.
             streams.forget()
         self.appended.know((), after)
         self._tell_end()
@@ -253,7 +252,7 @@ class Writer:
         return logged
 
     def prepare(self, tid: Tid, entries: Sequence[Entry], meta: Meta) -> LoggedTransaction:
-        """Do all that can fail but the write itself: there is room for it afterwards."""
+        """Do everything that can fail, except the write, for which there is room afterwards."""
         data, logged = self._encoded(tid, entries, meta, "prepare()")
         if logged.end > self._size:
             self._write_zeros(logged.end - self._size)
@@ -279,13 +278,13 @@ class Writer:
         return logged
 
     def settle(self) -> None:
-        """Bring an append to its end that was interrupted: carried out, or not at all."""
+        """Finish an append that was interrupted: it is carried out, or not done at all."""
         file = self._file
         self._size = disk.status(file.fd, file.path).st_size
         self._adopt()
 
     def settled(self, tid: Tid) -> LoggedTransaction | None:
-        """Return the transaction *tid* of this holder if it is appended, else None."""
+        """Return the transaction *tid* of this holder if it is appended, otherwise None."""
         self.settle()
         for logged in reversed(self.appended.transactions):
             if logged.tid == tid and not logged.failed:
@@ -318,7 +317,7 @@ class Writer:
             _logger.warning("%s: a failed transaction is not recorded: %s", self._file.path, error)
 
     def save(self) -> None:
-        """Append the positions as they are applied now, if they are of one place.
+        """Append the positions as they are applied now, if they are those of one place.
 
         Raises OSError, LogError.
         """
@@ -351,7 +350,7 @@ class Writer:
         return encoded(self.appended.place, tid, entries, applied.positions, meta)
 
     def _are_changed(self, entries: Sequence[Entry]) -> bool:
-        """Tell whether *entries* change what ``unseen`` has changed, and is not applied."""
+        """Tell whether *entries* change objects that unapplied ones of ``unseen`` have changed."""
         applied, oids = self._log.applied.tail.end, {entry[0] for entry in entries}
         return any(
             logged.end > applied and not (logged.failed or oids.isdisjoint(logged.oids))
@@ -359,11 +358,11 @@ class Writer:
         )
 
     def _put(self, data: bytes, logged: LoggedTransaction) -> None:
-        """Append a transaction. From when it is whole, it stays.
+        """Append a transaction. Once the frame is whole, it stays.
 
         Raises:
             OSError: It was not written.
-            InDoubtError: It was, and that could not be told to others.
+            InDoubtError: It was written, but the words could not be stored.
         """
         appended = self.appended
         waits = self._sync or appended.shown < appended.told
@@ -372,7 +371,7 @@ class Writer:
             self.promises[logged.tid, logged.checksum] = promise
         try:
             self._write(data)
-        except disk.DiskError:  # After an interrupt, it may be there: settled() finds out.
+        except disk.DiskError:  # After an interrupt, it may be in the file: settled() finds out.
             self.promises.pop((logged.tid, logged.checksum), None)
             raise
         try:
@@ -388,11 +387,11 @@ class Writer:
             self.counts.transactions += 1
 
     def _write(self, data: bytes) -> None:
-        """Write a frame. Raises OSError: nothing of it is there."""
+        """Write a frame. Raises OSError: nothing of it is left."""
         file, start = self._file, self.appended.place.end
         end = start + len(data)
         if self._sync and end + record.MARK_SIZE > self._size and len(data) < _MOST_ZEROS:
-            # Without them, it takes longer; a full disk tells the frame itself.
+            # Without zeros ahead, a sync takes longer; if the disk is full, the frame fails.
             with contextlib.suppress(disk.DiskError):
                 self._write_zeros(max(self._zeros, end + record.MARK_SIZE - self._size))
             self._zeros = min(2 * self._zeros, _MOST_ZEROS)
@@ -410,7 +409,7 @@ class Writer:
         self._size += count
 
     def _tell_end(self) -> None:
-        """Let others know the end of what is appended, and see it if nothing has to be synced."""
+        """Store the end of what is appended, and make it visible if it need not be synced."""
         file, appended = self._file, self.appended
         end = appended.place.end
         if not self._sync and appended.shown >= appended.told:
@@ -419,7 +418,7 @@ class Writer:
             appended.words = words = appended.before_ends + data + appended.behind_ends
             appended.shown = end
             self.loose_end = _new(Promise, (file, end, appended.failures))
-            # Whoever applies it without reading news knows that there are no others.
+            # An instance that applies it without reading news knows that there is no other news.
             appended.seen = words[:SEEN_SIZE]
             self._log.applied.look(appended.seen, end)
         else:
@@ -431,7 +430,7 @@ class Writer:
         self._writing = False
 
     def _cut(self) -> None:
-        """Let the file end at the place; best effort, the next holder would do it too."""
+        """Cut the file at the place; if that fails, the next holder does it."""
         file, end = self._file, self.appended.place.end
         try:
             disk.cut(file.fd, file.path, end)
