@@ -1,9 +1,9 @@
-"""Both sides of a conflict, as its error tells them: who was first, and where the two differ.
+"""Both sides of a conflict for its error: which transaction was first, and where the two differ.
 
-The lock is held where a conflict is found. So the error only gets what is in memory, and looks
-at it when somebody asks. By then others may have gone on: only what can't change any more is
-looked at, which are published states, the working copy of a transaction that has failed, and
-the version in the log that was the newest one at the conflict.
+A conflict is found while the commit lock is held. So the error only keeps references, and compares
+when ``sides`` is read. By then others may have gone on: only what can't change any more is
+compared, which are published states, the working copy of the failed transaction, and the version
+in the log that was the newest one at the conflict.
 
 The cost is bounded: not all keys of a large collection are compared, and no large state is read.
 """
@@ -54,7 +54,7 @@ _Change = tuple[str, Any, Any, Any]
 
 
 def told_by(logged: Transaction) -> Sides:
-    """Tell who has committed a transaction, when and with what note."""
+    """Return which user has committed a transaction, when and with what note."""
     return Sides(logged.user, logged.description, time_of(logged.tid))
 
 
@@ -63,7 +63,7 @@ def first_side(graph: Graph, oid: Oid, since: Tid, at: Tid) -> tuple[Sides, Stor
 
     Nothing is told if that can't be read any more. Cost: two small reads.
     """
-    with suppress(Exception):  # Closed or packed since, or damaged: others tell that.
+    with suppress(Exception):  # Closed or packed since, or damaged: the next use reports that.
         stored = graph.storage.load(oid, at)
         if stored is not None and stored.tid > since:
             return told_by(graph.storage.transaction_of(stored)), stored

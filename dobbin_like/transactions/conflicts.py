@@ -4,8 +4,8 @@ An object that a view has checked out must not have been changed by a
 transaction that was committed since the view's snapshot, whether the view
 has changed it or not. Called with the commit lock held and all news applied.
 
-A conflict is settled by the class, if it can make one state of three; or, where the object is
-part of a structure of many, by the owner of the structure: that is :mod:`.replay`.
+A conflict is resolved by the class, if it can make one state out of three; or, if the object is
+part of a structure of many objects, by the owner of the structure: see :mod:`.replay`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def find_conflicts(graph: Graph, view: View) -> list[TornStructure]:
     merged, torn = _resolve_all(graph, view)
     if view.new_root and graph.shared.has_root:
         name, at = type(view.new_root[0]).__name__, graph.shared.tid
-        # Its reference is not in memory where others have set it, nor is its tid.
+        # If others have set it, neither its reference nor its tid is in memory.
         sides, stored = first_side(graph, ROOT_OID, NO_TID, at)
         serial = NO_TID if stored is None else stored.tid
         foreign = graph.shared.root_is_foreign
@@ -99,7 +99,8 @@ def _check_structures(graph: Graph, view: View) -> None:
     """Refuse a transaction that depends on a whole structure of which others have changed a part.
 
     It does if it has checked out the owner, and has changed no part or is exclusive. Parts that
-    are not in memory were not read. Cost: what was committed since its snapshot; else nothing.
+    are not in memory were not read by it. Cost: what was committed since its snapshot; else
+    nothing.
     """
     copies = list(view.working.values())
     whole = {id(copy.obj): copy.obj for copy in copies if hasattr(type(copy.obj), "_p_replay")}

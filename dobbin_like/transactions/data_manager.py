@@ -9,22 +9,22 @@ step          does                                        when it fails
 tpc_begin     takes the commit lock, catches up with the  nothing was written
               log, finds conflicts
 commit        gathers all states in memory                nothing was written
-tpc_vote      appends the transaction, if nobody else     nobody sees it,
-              can refuse it, releases the lock, waits     or it is in doubt
-              until it is durable, publishes it; else
-              prepares it
+tpc_vote      appends the transaction, if no other        it is not visible,
+              participant can refuse it, releases the     or it is in doubt
+              lock, waits until it is durable, publishes
+              it; otherwise prepares it
 tpc_finish    does the same to what was prepared          it is in doubt
 tpc_abort     takes everything back, records the failed   does not fail
               transaction, releases
 ============  ==========================================  =====================
 
 The append is the decision: an interrupt after it is raised when the commit is done
-(:mod:`.in_commit`). Should it lead to ``tpc_abort`` all the same, that does what ``tpc_finish``
-does. ``abort`` and ``tpc_abort`` may come at any time, any number of times. If several databases
+(:mod:`.in_commit`). If it leads to ``tpc_abort`` all the same, that does what ``tpc_finish`` does.
+``abort`` and ``tpc_abort`` may be called at any time, any number of times. If several databases
 take part, the decision of the first is that of all: the ``tpc_abort`` of the others does what
 their ``tpc_finish`` does.
 
-What the steps consist of: :mod:`dobbin_like.transactions.commit`.
+The parts of the steps: :mod:`dobbin_like.transactions.commit`.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class DataManager:
 
     def uncommitted(self) -> UncommittedChangesError:
         """Return the error that tells what is pending."""
-        # Of a copy: a task may ask what a thread has that still runs.
+        # A copy: a task may ask for the changes of a thread that still runs.
         objects = [working.obj for working in [*self.view.working.values()]]
         objects += self.view.new_root[:1] if self.view.new_root is not None else ()
         if not objects:
@@ -133,7 +133,7 @@ class DataManager:
         return UncommittedChangesError(self._storage.path, name, first._p_oid, len(objects))
 
     def tell_lost_changes(self) -> None:
-        """Warn of what was changed too late, after the last commit of this thread."""
+        """Warn of values that were changed too late, after the last commit of this thread."""
         kept, self._kept = self._kept, []
         tell_lost_changes(kept, self._state.changes)
 
@@ -193,8 +193,8 @@ class DataManager:
             do_slow_steps(self._publisher, self.view)
         self._refused = False
         if not (self._state.early and self._storage.held):
-            # With several, all keep the others out, in the same order everywhere: one that is
-            # overtaken would take its lock again behind those that it holds.
+            # With several databases, all keep the others out from here on, in the same order
+            # everywhere: one that is overtaken would take its lock after those of the others.
             settled = self._is_distant and len(participants_of(transaction)) != 1
             try:
                 acquire(self._publisher, settled=settled)
@@ -239,7 +239,7 @@ class DataManager:
         self._state.enter(GATHERED)
 
     def tpc_vote(self, transaction: Any) -> None:
-        """Append the transaction: the last moment to refuse. Prepare it if others may refuse.
+        """Append the transaction, or prepare it if others may still refuse.
 
         An interrupt that comes when it is decided is held.
         """
@@ -285,7 +285,7 @@ class DataManager:
             self._state.hold_if_committed(transaction, error)
 
     def _store_nothing(self) -> None:
-        """See what others have committed: no publication of its own will follow theirs."""
+        """Publish what others have committed: no own publication will do it."""
         if self._is_distant:  # No append finds conflicts.
             self._publisher.catch_up()
             self._conflicts.find()
@@ -293,7 +293,7 @@ class DataManager:
             self._publisher.catch_up()
 
     def _gather_again(self, changes: Changes, transaction: Any) -> None:
-        """Begin anew behind what another process has appended, and keep the others out."""
+        """Start again after what another process has appended, now with the lock."""
         self._publisher.give_up(self._state.tid)
         for working in self._in_indexes:  # They say where objects are that lose their oids now.
             self._shared.uncheckout(self.view, working)

@@ -2,12 +2,12 @@
 
 A signal handler or a finalizer runs between any two lines of its thread. If it begins, aborts or
 commits while the thread is committing, the ``transaction`` package takes the participants away
-from the commit, which goes on without them: it would be acknowledged and not be stored, or be
-stored by some databases and not by others. That is refused.
+from the commit, which goes on without them: it would be acknowledged without being stored, or
+stored by only some of the databases. So that is refused.
 
-If it raises an exception, as Ctrl-C does, when the transaction is decided, nothing is taken back.
-The exception is held until ``commit()`` has come to its end: raised out of a participant, it would
-let that package report an inconsistent state, and tell its hooks that the commit has failed.
+If it raises an exception, as Ctrl-C does, after the transaction is decided, nothing is taken back.
+The exception is held until ``commit()`` is done: raised out of a participant, it would make that
+package report an inconsistent state, and tell its hooks that the commit has failed.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def end_then_raise(end: Callable[[Any], object], reference: weakref.ref[Any]) ->
 
 
 def _is_in_commit(transaction: Any) -> bool:
-    # The stack knows; an interrupt of the commit could leave a flag behind, as it does the status.
+    # Found by the stack: an interrupt could leave a flag set, as it leaves the status.
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
     while frame is not None:
         if frame.f_code.co_name == "commit" and frame.f_locals.get("self") is transaction:

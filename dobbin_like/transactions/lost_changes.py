@@ -1,11 +1,11 @@
-"""Changes that are lost: in a list of a working copy, after the transaction has ended.
+"""Warnings of lost changes: in a list of a working copy, after the transaction has ended.
 
 A working copy has ordinary lists, dicts and sets, which a program can keep. After the commit or
-the abort, they belong to nobody: what is changed in them is not stored. That can't be refused, but
-told by the next commit of the thread.
+the abort, they belong to no object: changes to them are not stored. They can't be refused, but the
+next commit of the thread warns of them.
 
-And those of a thread that has ended before it has committed them. A warning comes when
-another thread begins a transaction, or closes the database.
+And of the uncommitted changes of a thread that has ended: another thread warns of them when it
+begins a transaction, or closes the database.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ _MANY: Final = 100
 
 
 class Kept(NamedTuple):
-    """A container that somebody still has, what was stored of it, or was in it, and since when.
+    """A container that is still in use, what was stored of it, or was in it, and since when.
+
+    *owner* names its object, which may be gone when the user is told.
 
     *owner* names its object, which may be gone when that is told.
     """
@@ -68,16 +70,16 @@ ROLLBACK: Final = "rollback to a savepoint in the transaction that has read"
 
 
 def objects_of(written: list[Written]) -> list[Any]:
-    """Return whose the containers are: an object that its program has dropped goes otherwise."""
+    """Return the owners of the containers, to keep alive those that the program has dropped."""
     return [ref() for ref, _, _ in written]
 
 
 def kept_after(written: list[Written], objects: list[Any]) -> list[Kept]:
     """Return which of the containers that a commit has stored are in use elsewhere.
 
-    *objects* are theirs, still alive, to be named. Empties both. Cost: the containers. That
-    somebody has one is a guess, by the references to it; those of a container that holds another
-    go first.
+    Empties both; *objects* are their owners, which are to be named. Cost: the containers. Whether
+    one is in use is a guess by its reference count; containers that hold others are looked at
+    first.
     """
     kept = []
     rest: list[Any] = [
@@ -96,7 +98,7 @@ def kept_after(written: list[Written], objects: list[Any]) -> list[Kept]:
 
 
 def _kept_in(ref: ObjectRef, values: list[Any]) -> list[Kept]:
-    """Return the containers in dataclasses and the like, if somebody has these or a part of them.
+    """Return the containers in dataclasses and the like, if these or parts of them are in use.
 
     Of many values, parts are not looked at. Empties *values*.
     """
@@ -200,7 +202,7 @@ def tell_left(left: deque[Left], path: str) -> None:
     while left:
         try:
             gone.append(left.popleft())
-        except IndexError:  # Another thread tells of it.
+        except IndexError:  # Another thread warns of it.
             break
     here = os.getpid()
     gone = [each for each in gone if each.process == here]

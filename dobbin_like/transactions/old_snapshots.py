@@ -1,7 +1,7 @@
-"""Warns of a thread that stays with its snapshot while newer transactions come.
+"""Warns of a thread that keeps its snapshot while newer transactions come.
 
-Versions of objects stay in memory for it, and the file of a log that was packed stays on the
-disk. Mostly, nobody wanted that: a thread waits for something with its transaction open.
+For its sake, old versions stay in memory, and the old file of a packed log stays on the disk.
+Usually that is not intended: a thread waits for something with its transaction open.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A transaction that the database makes for itself, not the thread that asks for it.
+"""A transaction that the database makes for itself, apart from that of the calling thread.
 
-The thread's own transaction, its snapshot and its working copies stay what they are. It
-goes to the log as any other: whole or not at all, under the commit lock, and others tail
-it. What it has changed in objects is published as if another process had done it: they are
-read anew when they are touched, by each thread when its snapshot has it.
+The thread's own transaction, its snapshot and its working copies are not affected. It goes to the
+log as any other: whole or not at all, under the commit lock, and others tail it. Its changes to
+objects are published as if another process had made them: each thread reads the objects again
+when its snapshot includes the transaction.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def commit_own(
         finally:
             finish_despite_interrupts(storage.release)
     finally:
-        # An interrupt may have come before the other.
+        # An interrupt may have come before the other release.
         finish_despite_interrupts(storage.release)
 
 
@@ -76,7 +76,7 @@ def _commit(
 
 
 def _settle(publisher: Publisher, changes: Changes, tid: Tid) -> None:
-    """Bring to an end what was interrupted, or has failed. May be repeated."""
+    """Finish what was interrupted, or has failed. May be repeated."""
     made = publisher.storage.settle(tid) if tid else None
     try:
         if made is not None:

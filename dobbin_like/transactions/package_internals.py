@@ -1,4 +1,4 @@
-"""What the ``transaction`` package has no public way to ask for, read from its attributes.
+"""What the ``transaction`` package tells by no public method, read from its attributes.
 
 Managers and transactions of other packages may lack these.
 """
@@ -23,10 +23,10 @@ def transaction_of(manager: Any) -> Any:
 
 
 def may_have_begun(manager: Any) -> bool:
-    """Tell whether a manager has a transaction; True: it can't be told."""
+    """Tell whether a manager has a transaction; True if that is not known."""
     return getattr(manager, "_txn", manager) is not None
 
 
 def participants_of(transaction: Any) -> Any:
-    """Return the data managers that take part in a transaction; none: it can't be told."""
+    """Return the data managers that take part in a transaction; none if they are not known."""
     return getattr(transaction, "_resources", ())

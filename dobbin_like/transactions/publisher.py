@@ -1,4 +1,4 @@
-"""How what is committed, here and by others, becomes what the threads of a database see."""
+"""Publishing what is committed, here and by others, to the threads of a database."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ class Publisher:
     ``lock`` is held while news are read and published; it is taken after the commit lock and
     before that of the graph. ``closed``: the database is.
 
-    A commit of this instance comes back as news, between those of others, and is published by
-    whichever thread reads them. ``own`` has what is to be published of it, by its tid, from
-    before it is appended: else its new objects would be made a second time.
+    A commit of this instance comes back as news, between those of others, and is published by the
+    thread that reads them. ``own`` has what is to be published of it, by tid, before it is
+    appended: otherwise its new objects would be made a second time.
 
-    ``waiting`` has what is to be called, once, when something is published. It must not wait nor
-    raise: locks are held. A thread that waits so also looks now and then for what others commit.
+    ``waiting`` has functions to be called, once, when something is published. They must not wait
+    nor raise: locks are held. A thread that waits by one also looks now and then for commits of
+    others.
     """
 
     def __init__(self, storage: Storage, graph: Graph) -> None:
@@ -55,7 +56,7 @@ class Publisher:
         self.old_snapshots: OldSnapshots = OldSnapshots(storage.path, graph.shared)
         self.pid: int = os.getpid()
         self._packed = storage if is_packed(storage) else None
-        # Where others are not kept out, one may have appended with the tid of an own transaction.
+        # Without a commit lock, another process may append with the tid of an own transaction.
         self._has_made = storage.has_made if is_distant(storage) else None
         # Whether old generations of a packed storage may be kept for older snapshots.
         self.keeps_past: bool = False
@@ -73,7 +74,7 @@ class Publisher:
         while True:
             try:
                 return self.storage.has(ROOT_OID)
-            except SnapshotDroppedError:  # A pack has dropped what was there at the opening.
+            except SnapshotDroppedError:  # A pack has dropped the state as of the opening.
                 self.storage.apply(self.storage.read_news())
 
     def note_classes(self) -> None:
@@ -84,8 +85,8 @@ class Publisher:
 
     def has_news(self) -> bool:
         """Return whether there may be anything to catch up with. Cost: one system call."""
-        # The storage first: if another thread has applied what is news, it has not published it
-        # before ``unpublished`` is None again. Asked the other way round, both might say no.
+        # The storage first: a thread that has applied news sets ``unpublished`` to None only when
+        # they are published. Asked the other way round, both might say no.
         return self.storage.has_news() or self.unpublished is not None
 
     def catch_up(self) -> None:
@@ -121,10 +122,10 @@ class Publisher:
         return found and (was_left or bool(self._rest) or packed.retired)
 
     def _forget_dropped(self, packed: PackedStorage) -> None:
-        """Let what is not in the storage be read no more if its last version is not known.
+        """Make objects unreadable that are not in the storage and whose last version is not known.
 
-        So it is when the log was packed twice since: what came between, and was dropped by the
-        second pack, has never been seen here. Cost: the objects in memory, then.
+        That is the case if the log was packed twice since: a version between the packs that the
+        second one dropped was never seen here. Cost: then, the objects in memory.
         """
         if self._before is not None:
             generation, tid = self._before
@@ -147,20 +148,20 @@ class Publisher:
         with self.lock:
             publish = self.own.get(made.tid)
             if publish is None:
-                return  # Another thread has done it.
+                return  # Another thread has published it.
             if self.unpublished is None and made.sequence == len(self.storage) + 1:
-                # Nothing of others is between: it need not be read.
+                # No commit of others is between, so nothing has to be read.
                 self.unpublished = (made,), {}, made.tid, publish, ()
                 with self.graph.shared.lock:
                     finish_despite_interrupts(self._publish_news)
                 return
-            # Not before: another thread that publishes it lets the view begin anew.
+            # Not earlier: another thread that publishes it makes the view begin again.
             self.graph.shared.keep_nothing_for(view)
             if unseen and unseen[-1].sequence == made.sequence - 1:
                 applied = len(self.storage)
                 self._rest = [*(each for each in unseen if each.sequence > applied), made]
-            # Here, and not when somebody asks next: until then, the view of its thread may
-            # have begun another transaction.
+            # Here, and not later: until then, the view of its thread may have begun another
+            # transaction.
             while made.tid in self.own:
                 if self.unpublished is None:
                     self.unpublished = self._read_news(is_there=True)
@@ -169,10 +170,10 @@ class Publisher:
                 self._catch_up()
 
     def if_open(self, step: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> None:
-        """Do a step behind a decision, unless another thread has closed the database.
+        """Do a step after the decision, unless another thread has closed the database.
 
-        Then nobody can see what it would have done, and an error would tell of what is decided
-        that it is not.
+        Then its effect could not be seen, and an error would say that the transaction is not
+        committed, which is wrong.
         """
         try:
             step(*args, **kwargs)
@@ -271,7 +272,7 @@ class Publisher:
         while self.waiting:
             try:
                 wake = self.waiting.popleft()
-            except IndexError:  # The thread that waited has gone meanwhile.
+            except IndexError:  # The thread that waited has ended meanwhile.
                 return
             wake()
 
@@ -279,7 +280,7 @@ class Publisher:
         self, news: Sequence[Transaction], changed: dict[Oid, Tid], tid: Tid
     ) -> None:
         storage, graph = self.storage, self.graph
-        # Not what an interrupted run has applied already.
+        # Not those that an interrupted run has applied already.
         storage.apply(news[len(news) - (news[-1].sequence - len(storage)) :])
         for transaction in news:
             if transaction.names.classes and not transaction.failed:
@@ -293,7 +294,7 @@ class Publisher:
     def publishing(self) -> bool:
         """Whether the calling thread is publishing or catching up.
 
-        Then a signal handler or a finalizer asks, which must not wait for its own thread.
+        Then the caller is a signal handler or a finalizer, which must not wait for its own thread.
         """
         # There is no public way to ask.
         return bool(self.lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
@@ -307,7 +308,7 @@ class Publisher:
         self.pid = os.getpid()
 
     def give_up(self, tid: Tid) -> bool:
-        """Let the transaction *tid* be one of others, should it ever be visible.
+        """Treat the transaction *tid* as one of others, should it ever become visible.
 
         Returns:
             False: It is published already.

@@ -1,8 +1,8 @@
-"""Changes of a structure of many objects that are done again, on what others have made of it.
+"""Repeating the changes of a transaction to a structure, on top of what others have committed.
 
-Objects that are parts of one structure (the nodes of a tree) can be in conflict though what two
-transactions wanted is not: one has split a node that the other has put something into. No state
-made of three can settle that. So the class of the parts says whose they are::
+Objects that are parts of one structure (the nodes of a tree) can be in conflict although the
+changes that two transactions want are not: one has split a node into which the other has put an
+item. No merge of three states of a node resolves that. So the parts name their owner::
 
     class Node(Persistent):
         _p_part_of = "tree"            # the attribute that leads to the owner
@@ -11,22 +11,21 @@ made of three can settle that. So the class of the parts says whose they are::
         def _p_replay(self, parts):    # [(part, state before, state after), ...]
             ...
 
-and the owner does what the transaction has done once more, on the newest nodes. It gets all parts
-that the transaction has checked out, and the new ones that these lead to: before is ``None`` for
-a new part. From the states it finds out what was changed (not how), looks whether others have
-changed the same, and raises ``ConflictError`` if so. What is volatile in a part is in the state
-after, too: the owner may have noted there what no state tells. The states are its to look at;
-what is mutable in the state after may be put into the structure, what is in the state before must
-not be changed.
+and the owner repeats the changes of the transaction, on the newest nodes. It gets all parts that
+the transaction has checked out, and the new ones that these lead to; the state before is ``None``
+for a new part. From the states it finds out what was changed (not how), checks whether others have
+changed the same, and raises ``ConflictError`` if so. The state after includes the volatile
+attributes of a part: the owner may have noted there what is not stored. It may put mutable values
+of the state after into the structure, and must not change those of the state before.
 
-When it is called, the working copies of the parts are gone, the new ones lead nowhere, and the
-transaction sees the newest snapshot: nothing else that it had checked out was changed by anybody,
-or it was resolved, so that all it has is what it would have made of that snapshot. The commit
-lock is held, so that nobody appends anything meanwhile, and nothing was written. The owner is
-checked out; it may check out whatever it needs. Whatever it raises ends the transaction.
+When it is called, the working copies of the parts are gone, the new parts are not referred to, and
+the transaction sees the newest snapshot: everything else that it had checked out was not changed
+by others, or was resolved, so that its working copies fit that snapshot. The commit lock is held,
+so that no other process appends, and nothing was written. The owner is checked out; it may check
+out other objects. If it raises an exception, the transaction fails.
 
 A transaction that has checked out the owner and changed no part, or is exclusive, depends on the
-whole: then a part that others have changed is a conflict, and nothing is done again.
+whole structure: then a part that others have changed is a conflict, and nothing is repeated.
 
 ``db.undo()`` calls it too, in an ordinary transaction, with the states the other way round: after
 is ``None`` for a part that the transaction to be undone had made.
@@ -62,7 +61,7 @@ logger: Final = logging.getLogger(__name__)
 
 
 class PartChange(NamedTuple):
-    """One part of a structure, and its state before and after; ``None``: it was not there."""
+    """One part of a structure, and its state before and after; ``None``: it did not exist."""
 
     part: Any
     before: Mapping[str, Any] | None
@@ -70,7 +69,7 @@ class PartChange(NamedTuple):
 
 
 def replay(graph: Graph, view: View, torn: Iterable[TornStructure], at: Tid) -> bool:
-    """Let the owners of *torn* structures do again what the transaction of *view* did to them.
+    """Let the owners of *torn* structures repeat what the transaction of *view* did to them.
 
     *at* was the newest tid before conflicts were looked for. Returns False, and has done nothing,
     if more was published since: what was appended before can become visible at any moment, and
@@ -79,7 +78,7 @@ def replay(graph: Graph, view: View, torn: Iterable[TornStructure], at: Tid) -> 
     Raises ConflictError if one of them refuses; the transaction has to be aborted then.
     """
     todo = [(owner, error, _parts(view, owner)) for owner, error in torn]
-    # All of them are looked at before the snapshot moves, for they are to be seen as they were.
+    # Before the snapshot moves: the parts are to be seen as they were.
     with graph.shared.lock:
         if graph.shared.tid != at:
             return False

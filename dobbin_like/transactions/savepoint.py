@@ -1,4 +1,4 @@
-"""Savepoints: what a thread has changed in a transaction, as it was at one moment.
+"""Savepoints: the changes of a thread in a transaction, as of one moment.
 
 Working copies are copied whole, and so are new objects that are checked out:
 the transaction can be rolled back to a savepoint any number of times.

@@ -68,7 +68,7 @@ class ThreadView:
         *,
         is_default: bool = False,
     ) -> None:
-        # Weak: this object shall end with its thread, not with the next collection.
+        # Weak: this object has to end with its thread, not with the next garbage collection.
         self.transaction_manager: Any = weakref.ref(transaction_manager)
         self._publisher = publisher
         self._storage = publisher.storage
@@ -88,7 +88,7 @@ class ThreadView:
         name = threading.current_thread().name
         self._who = "a task" if self._is_of_task else f"the thread {name!r}"
         self._pid = os.getpid()
-        self.is_told: bool = False  # Of what it leaves, somebody is, or will be.
+        self.is_told: bool = False  # A warning of what it leaves was given, or noted.
 
     def __del__(self) -> None:
         # The thread has ended, or the database is gone.
@@ -103,14 +103,14 @@ class ThreadView:
     def note_left(self) -> None:
         """Note what is checked out, or set as the root, to be told by the next begin or close.
 
-        Nobody can commit it any more. From a finalizer, too: in any thread, at any line, with any
-        lock held. So it takes no lock, runs no code of others, and warns of nothing.
+        It can't be committed any more. Called from a finalizer, too: in any thread, at any line,
+        with any lock held. So it takes no lock, runs no code of others, and does not warn.
         """
         copies, new_root = [*self.view.working.values()], self.view.new_root
         changed = [(each.obj, each.ref, "checked out") for each in copies]
         if new_root is not None:
             changed.append((*new_root, "set as the root"))
-        # In a forked child, it is the business of the parent.
+        # In a forked child, these are changes of the parent.
         if changed and self._pid == os.getpid() and not self.is_told:
             self.is_told = True
             obj, ref, what = changed[0]
@@ -163,8 +163,8 @@ class ThreadView:
             self._tell_left()
 
     def _catch_up(self) -> None:
-        """Publish what is new, and keep nothing for the snapshot that ends by that."""
-        # Else it is a signal handler, in the middle of a commit.
+        """Publish what is new, and keep nothing for the old snapshot."""
+        # Otherwise this is a signal handler, in the middle of a commit.
         if not (self.view.working or self.committing):
             self._shared.end_view(self.view)
         self._publisher.catch_up()
@@ -202,8 +202,8 @@ class ThreadView:
             try:
                 self.newTransaction(None)
             except (OSError, LogError) as error:
-                # What has failed is to be told: a commit may be in doubt. Whoever begins or
-                # commits next hears of the disk.
+                # The first error is the one to be raised: a commit may be in doubt. The next
+                # begin or commit reports the disk.
                 if not is_failing or is_interrupt(error):
                     raise
         elif not (
@@ -223,8 +223,8 @@ class ThreadView:
     def is_deciding(self) -> bool:
         """Tell whether a signal handler or finalizer asks in the middle of a commit.
 
-        It has to leave the view, and what is being decided, alone. The stack knows; a flag
-        could be left behind by an interrupt.
+        It must not touch the view nor the decision. Found by the stack: an interrupt could
+        leave a flag set.
         """
         frame = sys._getframe(1) if self.committing else None  # noqa: SLF001
         while frame is not None:

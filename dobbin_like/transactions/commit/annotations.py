@@ -1,4 +1,4 @@
-"""What the log says of a transaction beside its objects: who made it, what for, why it failed."""
+"""What the log stores of a transaction besides its objects: user, description, why it failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What takes long in a commit, and is done before others have to wait for it."""
+"""What takes long in a commit, and is done before the lock is taken: others need not wait."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def do_slow_steps(publisher: Publisher, view: View) -> None:
 def get_ready(graph: Graph) -> None:
     """Import what keeps indexes, also before the commit lock is taken early.
 
-    In a child that was forked while another thread imported it, that would wait for ever.
+    In a child that was forked while another thread imported it, the import would wait forever.
     """
     if graph.keeper is None:
         importlib.import_module("dobbin_like.indexes.kept.keeper")

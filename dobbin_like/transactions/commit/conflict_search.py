@@ -1,6 +1,6 @@
-"""What others have committed since the snapshot of a thread, or appended at the same moment.
+"""Conflicts with what others have committed since the snapshot of a thread, or just appended.
 
-It is merged with what the thread has changed, or the commit fails.
+It is merged with the changes of the thread, or the commit fails.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ConflictSearch:
         self._state = state
 
     def find(self) -> None:
-        """Merge with what was committed since the snapshot; ConflictError: it can't be."""
+        """Merge with what was committed since the snapshot; ConflictError: it is refused."""
         if self._publisher.unpublished is not None:
             self._publisher.catch_up()
         try:
@@ -56,7 +56,7 @@ class ConflictSearch:
             raise
 
     def wait_for_unseen(self) -> None:
-        """Catch up if that may have a conflict; wait for what is not visible yet, and may have."""
+        """Catch up if there may be a conflict; wait for unseen transactions that may be in one."""
         if self._last_in_conflict() is None:
             return
         self._publisher.catch_up()
@@ -73,7 +73,7 @@ class ConflictSearch:
     def _last_in_conflict(self) -> Transaction | None:
         """Return the last unseen transaction if any may be in conflict.
 
-        They are read once: what another thread applies meanwhile is unseen no more.
+        ``unseen`` is read once: another thread may apply some of it meanwhile.
         """
         unseen, view = self._publisher.storage.unseen, self._view
         if unseen and (view.new_root is not None or may_conflict(unseen, view)):
@@ -81,7 +81,7 @@ class ConflictSearch:
         return None
 
     def refuse_stored_again(self, changes: Changes) -> None:
-        """Refuse to store what others store again at this moment, after a pack dropped it."""
+        """Refuse to store an object that a pack dropped and that others have just stored again."""
         error = stored_again(changes, self._view)
         if error is not None:
             self._note(error.class_name)

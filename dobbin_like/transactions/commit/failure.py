@@ -1,8 +1,8 @@
 """How a transaction came to fail, noted without formatting it.
 
-The ``transaction`` package formats the stack with its source lines whenever a commit fails, in
-case the same transaction is used once more, and the error of that has to say why. A conflict is
-an everyday thing, and formatting would cost more than all else that it takes.
+The ``transaction`` package formats the stack with its source lines whenever a commit fails, for
+the error that it raises if the same transaction is used again. Conflicts are frequent, and
+formatting would cost more than everything else in one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Trace:
 
 
 def note_failure(reference: weakref.ref[Any]) -> _ErrorInfo:
-    """Let a transaction have failed with the error that is being handled; return what it is.
+    """Mark a transaction as failed with the error that is being handled; return that.
 
     This takes the place of the method of the package, for errors that a retry cures.
     """

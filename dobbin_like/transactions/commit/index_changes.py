@@ -36,7 +36,7 @@ def keep_indexes(
     """Add what *changes* change in the indexes; return what was checked out for it."""
     storage = publisher.storage
     if storage.unseen:
-        publisher.catch_up()  # What is visible is there at once.
+        publisher.catch_up()  # What is visible can be applied at once.
     unseen = storage.unseen
     if unseen and keeper.is_changed_by(unseen):
         see_with_lock(publisher, unseen[-1])

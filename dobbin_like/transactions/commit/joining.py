@@ -1,4 +1,4 @@
-"""How a thread takes part in a transaction: what is asked before it may check something out."""
+"""How a thread joins a transaction: what is checked before its first checkout."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Joining:
         self._thread = thread
         self._view = thread.view
         self._task: weakref.ref[Any] | None = None  # That which has joined it.
-        self._inner: weakref.ref[Any] | None = None  # The manager behind one that hands on calls.
+        self._inner: weakref.ref[Any] | None = None  # The manager behind one that forwards calls.
 
     def takes_part(self) -> bool:
         """Tell whether it has joined the thread's transaction, and nothing has happened since."""
@@ -120,7 +120,7 @@ class Joining:
             self._publisher.graph.shared.begin_view(self._view)
 
     def _refuse_proxy(self, inner: Any) -> None:
-        """Refuse what stands for several managers: only the first one tells the thread's view."""
+        """Refuse a proxy for several managers: only the first one would tell the thread's view."""
         if self._inner is None:
             self._inner = weakref.ref(inner)
         elif self._inner() is not inner:
@@ -159,7 +159,7 @@ class Joining:
     def _note_block_around(self, current: Any) -> None:
         """Refuse changes beside the block of the task that has started the calling one.
 
-        A thread that was asked in it may commit them itself: the block tells if it has not.
+        A thread that the task has started may commit them itself; the block warns if it did not.
         """
         scope = scope_around()
         if scope is None or self._thread.transaction_manager().explicit:

@@ -17,7 +17,7 @@ _FOLLOW_TRIES: Final = 100
 
 def acquire(publisher: Publisher, *, settled: bool = True) -> None:
     """Take the commit lock; if the log was packed, that of the new file."""
-    if publisher.publishing:  # A signal handler, in the middle of that.
+    if publisher.publishing:  # This is a signal handler, in the middle of acquire().
         raise SelfWaitError(publisher.storage.path)
     for _ in range(_FOLLOW_TRIES):
         try:
@@ -43,6 +43,6 @@ def changes_lost(publisher: Publisher) -> ChangesLostError:
 
 def new_tid(storage: Storage) -> Tid:
     """Return the tid for a transaction that follows what is appended to *storage*."""
-    # The one place that asks the clock; no decision rests on it.
+    # The only use of the clock; no decision rests on it.
     now_microseconds, last = time.time_ns() // 1000, storage.last_tid  # noqa: TID251
     return Tid(now_microseconds if now_microseconds > last else last + 1)

@@ -1,6 +1,6 @@
 """How far the commit of a thread is: its phases, what is decided, and what follows that.
 
-What is decided can't be taken back: whatever happens then, it is published, or it is in doubt.
+A decision can't be taken back: after it, the transaction is published, or it is in doubt.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ REPLAYING: Final = "replaying"  # Owners of structures do their changes again: t
 GATHERED: Final = "gathered"  # A failure from here on is recorded in the log.
 APPENDING: Final = "appending"  # The storage decides: settle() tells whether it has.
 PREPARED: Final = "prepared"  # It is written; others may still refuse it.
-COMMITTED: Final = "committed"  # It is decided, and gets visible now.
-PUBLISHED: Final = "published"  # All see it; the commit lock is given back.
+COMMITTED: Final = "committed"  # It is decided, and becomes visible now.
+PUBLISHED: Final = "published"  # It is visible; the commit lock is given back.
 
 _NEXT: Final[dict[str, tuple[str, ...]]] = {
     IDLE: (BEGUN,),
@@ -74,7 +74,7 @@ class CommitState:
         self.phase = phase
 
     def decide_for_all(self, transaction: Any) -> None:
-        """Let the decision of this database be that of all, unless another one was the first."""
+        """Make the decision of this database that of all, unless another one has decided first."""
         _deciders.setdefault(transaction, self)
 
     def decide(self) -> None:
@@ -124,7 +124,7 @@ class CommitState:
         publisher, storage = self._publisher, self._storage
         unseen = storage.unseen  # Before others may have the lock.
         assert made is not None
-        # Else another thread may be about to append those that there are.
+        # Otherwise another thread might append names that are in the log already.
         if changes is not None and changes.has_new_names:
             classes = publisher.graph.classes
             publisher.if_open(publisher.catch_up)

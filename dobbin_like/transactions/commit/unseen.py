@@ -1,7 +1,7 @@
-"""What others have appended while this thread commits, and nobody sees yet: it has to be synced.
+"""What others have appended, and is not visible yet because it has to be synced.
 
-The commit lock is held, so that nothing is added to it. A transaction that does not depend on
-any of it need not wait for the disk.
+The commit lock is held, so that nothing is added. A transaction that does not depend on any of
+it need not wait for the disk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OBJECT: Final = "object"
 
 
 def may_conflict(unseen: Sequence[Transaction], view: View) -> bool:
-    """Tell whether something of *unseen* may be in conflict with what *view* has checked out."""
+    """Tell whether any of *unseen* may be in conflict with what *view* has checked out."""
     oids = set()
     for working in view.working.values():
         oids.add(working.ref.oid)
@@ -37,7 +37,7 @@ def may_conflict(unseen: Sequence[Transaction], view: View) -> bool:
 
 
 def see(publisher: Publisher, logged: Transaction) -> None:
-    """Wait until a transaction is visible; without the lock, so that others may go on."""
+    """Wait, without the lock, until a transaction is visible, so that others may go on."""
     storage = publisher.storage
     storage.release()
     storage.wait_for(logged)
@@ -46,9 +46,9 @@ def see(publisher: Publisher, logged: Transaction) -> None:
 
 
 def see_with_lock(publisher: Publisher, logged: Transaction) -> None:
-    """Wait until a transaction is visible; with the lock: no conflict can come meanwhile.
+    """Wait, with the lock, until a transaction is visible: no conflict can come meanwhile.
 
-    Raises ConflictError: It never will be.
+    Raises ConflictError: It will never be visible.
     """
     storage = publisher.storage
     storage.wait_for(logged)
@@ -65,7 +65,7 @@ def see_with_lock(publisher: Publisher, logged: Transaction) -> None:
 
 
 def stored_again(changes: Changes, view: View) -> WriteConflictError | None:
-    """Return the conflict about what *changes* and others store again, after a pack dropped it.
+    """Return the conflict about an object that a pack dropped, if *changes* and others store it.
 
     Others may be visible by now: they were not when it was decided what is stored again. What
     *view* has checked out is none of that, and was waited for.
