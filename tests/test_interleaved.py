@@ -20,7 +20,7 @@ from dobbin_like.exc import PastDroppedError
 from dobbin_like.persistent import Persistent, PersistentCounter, PersistentDict, checkout
 from dobbin_like.safe import open as open_safe
 from dobbin_like.storage import TransactionLog
-from tests.helpers.stops import TIMEOUT_SECONDS, Steps, Stop, StoppedThread
+from tests.helpers.stops import TIMEOUT_SECONDS, Breakpoints, Stop, StoppedThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -181,7 +181,11 @@ def test_a_replay_does_not_go_past_what_becomes_visible_meanwhile(path: Path) ->
 
         waiting = "dobbin_like.transactions.commit.unseen", "see", 3
         replaying = "dobbin_like.transactions.replay", "replay", 0
-        first, second, both = Steps(CONFIRM), Steps(CONFIRM), Steps(waiting, replaying)
+        first, second, both = (
+            Breakpoints(CONFIRM),
+            Breakpoints(CONFIRM),
+            Breakpoints(waiting, replaying),
+        )
         threads = [first.start(changed(partial(put, *range(1, 1000))))]
         # It waits for the first one, which has split what it changes, without the lock. Then
         # another one appends.
@@ -243,7 +247,7 @@ def test_a_feed_that_begins_while_the_past_is_dropped_misses_nothing(path: Path)
             except PastDroppedError:
                 told.append(expected)
 
-        dropping = Steps(("dobbin_like.log.reading.generations", "_take_out", 4))
+        dropping = Breakpoints(("dobbin_like.log.reading.generations", "_take_out", 4))
         dropper = dropping.start(drop)
         stop = Stop(1, ("dobbin_like.log.reading.history",), "_parts")
         reader = threading.Thread(target=stop.run, args=(read,))

@@ -10,7 +10,7 @@ import transaction
 
 from dobbin_like import Database, MemoryLog, Persistent, PersistentDict, checkout
 from dobbin_like.storage import TransactionLog
-from tests.helpers.stops import TIMEOUT_SECONDS, Steps
+from tests.helpers.stops import TIMEOUT_SECONDS, Breakpoints
 from tests.helpers.things import Thing
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def closed_at(database: Any, step: Callable[[], object], *places: tuple[str, str
         except BaseException as error:
             failed.append(error)
 
-    steps = Steps(*places)
+    steps = Breakpoints(*places)
     thread = steps.start(run)
     for _ in places[1:]:
         steps.go()

@@ -16,7 +16,7 @@ from dobbin_like import ConflictError
 from dobbin_like.database import Database
 from dobbin_like.exc import SnapshotDroppedError
 from dobbin_like.persistent import Persistent, checkout
-from tests.helpers.stops import TIMEOUT_SECONDS, Steps, Stop, StoppedThread
+from tests.helpers.stops import TIMEOUT_SECONDS, Breakpoints, Stop, StoppedThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ def lapsing_at(database: Any, step: Step, *functions: str) -> Iterator[Waiting]:
         time.sleep(STEP_SECONDS)  # Until it waits.
         change(database)  # Which sees that it has run.
         time.sleep(STEP_SECONDS)
-        commit = Steps(LAPSING)
+        commit = Breakpoints(LAPSING)
         committing = commit.start(lambda: change(database))
         waiting.start(STEP_SECONDS)
         commit.go()

@@ -33,7 +33,7 @@ from tests.helpers.cutting_proxy import BEFORE, LATE, LOST, WAIT_SECONDS
 from tests.helpers.interrupts import interrupted
 from tests.helpers.postgres_logs import in_another_process
 from tests.helpers.postgres_server import missing, new_schema
-from tests.helpers.stops import Steps
+from tests.helpers.stops import Breakpoints
 from tests.helpers.things import Thing
 
 if missing():
@@ -590,7 +590,7 @@ def test_new_names_are_stored_with_the_transaction_that_uses_them(opened, overta
     """One thread ends its commit while another one has encoded objects of a new class."""
     database, other = opened(), opened()
     database.run(lambda: database.set_root(PersistentDict()))
-    first, second = Steps(SENDS), Steps(VOTES)
+    first, second = Breakpoints(SENDS), Breakpoints(VOTES)
     threads = [
         first.start(lambda: add(database, "number")),
         second.start(lambda: add(database, "thing", Thing(text="new"))),
@@ -624,7 +624,7 @@ def test_who_waits_for_a_transaction_that_is_overtaken_goes_on(opened):
             checkout(root["counter"])
             root["counter"].increment()
 
-    stops = Steps(SENDS), Steps(SEES), Steps(SENDS), Steps(SENDS)
+    stops = Breakpoints(SENDS), Breakpoints(SEES), Breakpoints(SENDS), Breakpoints(SENDS)
     # The tid of the other process is the lower one.
     steps = count, count, lambda: add(other, "other"), count
     threads = [each.start(step) for each, step in zip(stops, steps, strict=True)]
@@ -658,7 +658,7 @@ def test_transactions_over_two_databases_do_not_wait_for_each_other(server, pool
                     checkout(database.root)
                     database.root[key] = 1
 
-        stop = Steps(VOTES)
+        stop = Breakpoints(VOTES)
         thread = stop.start(lambda: add_to_both("one"))
         running = [pool.submit(add, other, "other"), pool.submit(add_to_both, "two")]
         wait(running, 0.2)
@@ -678,7 +678,7 @@ def test_what_a_thread_has_committed_it_sees_at_once(opened):
     database = opened(freshness=600)
     database.run(lambda: database.set_root(PersistentDict({n: PersistentDict() for n in (1, 2)})))
     assert not database.storage.has_news()  # This asks: from now on, nobody does.
-    first = Steps(PUBLISHES)
+    first = Breakpoints(PUBLISHES)
     thread = first.start(lambda: add(database, "a", place=1))
     try:
         add(database, "b", place=2)
@@ -697,7 +697,7 @@ def test_who_asks_for_news_does_not_rely_on_what_another_thread_asks(logs):
     """That one has the answer, and has not noted it yet."""
     log, other = logs
     commit(other, {1: b"one"})
-    asks, notes = Steps((*ASKS, 4)), Steps((*ASKS, 9))
+    asks, notes = Breakpoints((*ASKS, 4)), Breakpoints((*ASKS, 9))
     told = []
     threads = [asks.start(lambda: told.append(log.has_news())), notes.start(log.has_news)]
     assert log._asked_at > 0

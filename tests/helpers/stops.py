@@ -85,7 +85,7 @@ class StoppedThread:
         assert not self._thread.is_alive()
 
 
-class Steps:
+class Breakpoints:
     """Stops the thread that it traces at some lines, one after the other, until it may go on.
 
     A place is the module, the function and how many of its lines come first.
