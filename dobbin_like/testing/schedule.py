@@ -1,8 +1,8 @@
 """Threads that take turns: one runs at a time, and at each system call another one may go on.
 
-Which one is drawn from a seeded source of random numbers, so that a run can be repeated; or a
-test says it, one task after the other (:meth:`Schedule.advance`). Processes may be killed at any
-call, and threads be stopped for a while. Where all wait for each other, it is told as a fault.
+Which one is drawn from a seeded source of random numbers, so that a run can be repeated. Processes
+may be killed at any call, and threads be stopped for a while. If all wait for each other, that is
+reported as a fault.
 Read :mod:`dobbin_like.testing.system` next.
 """
 
@@ -100,8 +100,7 @@ class Schedule:
         self.every_call: Callable[[], object] | None = None
         self._limit = limit
         self._current: Task | None = None
-        self._until: Callable[[], bool] | None = None
-        self._directed = False
+        self._aborting = False
         self._main = threading.Lock()
         self._main.acquire()
         self._threads: list[threading.Thread] = []
@@ -132,27 +131,10 @@ class Schedule:
             FoundFault: They wait for each other, or do not end.
             BaseException: What a task has raised; the others were killed then.
         """
-        self._directed = False
+        self._aborting = False
         if self.tasks:
             self._hand_to(self._choose(None), self._main)
         self.finish()
-
-    def advance(self, task: Task, until: Callable[[], bool] | None = None) -> bool:
-        """Let one task go on until something is so before a call, it waits, or it has ended.
-
-        Returns:
-            Whether *until* was so.
-
-        Raises:
-            BaseException: What the task has raised.
-        """
-        self._directed, self._until = True, until
-        if not task.ended and not task.waiting:
-            self._hand_to(task, self._main)
-        if task.error is not None:
-            error, task.error = task.error, None
-            raise error
-        return until is not None and until()
 
     def finish(self) -> None:
         """Kill what is left; raise what a task has raised."""
@@ -163,7 +145,7 @@ class Schedule:
 
     def abort(self) -> None:
         """Kill all processes."""
-        self._directed, self._until = True, None
+        self._aborting = True
         for task in list(self.tasks):
             task.process.kill()
             if not task.ended:
@@ -183,10 +165,8 @@ class Schedule:
         if self.calls > self._limit:
             text = f"it does not end: {self.calls} calls"
             raise FoundFault(text)
-        if not self._directed:
+        if not self._aborting:
             self._draw(task)
-        elif self._until is not None and self._until():
-            self._hand_to(None, task.turn)
 
     def _draw(self, task: Task) -> None:
         if self.every_call is not None:
@@ -204,7 +184,7 @@ class Schedule:
     def sleep(self, calls: int) -> None:
         """Let others go on for so many calls."""
         task = self._current
-        if task is not None and not self._directed:
+        if task is not None and not self._aborting:
             task.stopped_until = self.calls + calls
             self._go_on(task)
 
@@ -214,7 +194,7 @@ class Schedule:
         assert task is not None
         while not ready() and not task.process.dead:
             task.ready = ready
-            if self._directed:
+            if self._aborting:
                 self._hand_to(None, task.turn)
             else:
                 self._go_on(task)
@@ -241,7 +221,7 @@ class Schedule:
 
     def _end(self, task: Task) -> None:
         task.ended = True
-        if task.error is not None or self._directed:
+        if task.error is not None or self._aborting:
             self._give(None)
             return
         self.tasks.remove(task)
