@@ -66,6 +66,11 @@ def run(path: str, source: Path, workers: int, class_name: str, word: str, progr
     except KeyboardInterrupt:
         _say(console, "", f"Stopped; all files are in {shown(path)}.")
         return INTERRUPTED
+    _say_what_next(console, path, program)
+    return wrong or unanswered
+
+
+def _say_what_next(console: Console, path: str, program: str) -> None:
     where = shown(path)
     quoted = shlex.quote(where)
     if is_uri(path):
@@ -89,7 +94,6 @@ def run(path: str, source: Path, workers: int, class_name: str, word: str, progr
         f"  >>> db = dobbin_like.open({where!r}, allow=['dobbin_like.demo.*'])",
         "  >>> db.root.modules['json.decoder'].classes[0].methods",
     )
-    return wrong or unanswered
 
 
 def run_for_machines(path: str, source: Path, workers: int) -> tuple[int, list[str] | None]:
@@ -166,17 +170,21 @@ def _fill(console: Console, path: str, source: Path, count: int) -> int:
             text = f"All workers have ended and {missing} files are missing"
             _say(console, f"{text}; run the same command again.")
             return 1
-        _say(
-            console,
-            "",
-            f"Done in {figures.seconds:.1f} seconds: {figures.files - figures.earlier} files, "
-            f"{figures.transactions} transactions ({figures.rate:.0f} commits/s), "
-            f"{figures.conflicts} conflicts retried.",
-            f"In the log: {figures.lines:,} lines, {figures.classes:,} classes and "
-            f"{figures.functions:,} functions as {figures.objects:,} objects"
-            + (f", {figures.megabytes:.1f} MB." if figures.megabytes else "."),
-        )
+        _say_done(console, figures)
         return 0
+
+
+def _say_done(console: Console, figures: Figures) -> None:
+    _say(
+        console,
+        "",
+        f"Done in {figures.seconds:.1f} seconds: {figures.files - figures.earlier} files, "
+        f"{figures.transactions} transactions ({figures.rate:.0f} commits/s), "
+        f"{figures.conflicts} conflicts retried.",
+        f"In the log: {figures.lines:,} lines, {figures.classes:,} classes and "
+        f"{figures.functions:,} functions as {figures.objects:,} objects"
+        + (f", {figures.megabytes:.1f} MB." if figures.megabytes else "."),
+    )
 
 
 def _about(path: str, workers: str, what: str) -> list[str]:
