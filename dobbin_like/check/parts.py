@@ -13,7 +13,7 @@ from dobbin_like.log.format.record import LogPlace
 from dobbin_like.log.format.saved import BLOCK_SLOTS, decode_positions_head
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import Frame, ReadBuffer, read_block, saved_slots, verify_saved
-from dobbin_like.log.reading.streams import StreamReader
+from dobbin_like.log.reading.streams import StoredStreams
 from dobbin_like.name_tables import NameTables
 
 _STREAM_PART: Final = 1 << 20
@@ -33,7 +33,7 @@ class Parts:
         self.gap = False
         self._buffer = buffer
         self.names: NameTables = NameTables()
-        self._stream_reader = StreamReader(buffer.fd, buffer.path)
+        self._stream_reader = StoredStreams(buffer.fd, buffer.path)
         self._streams: dict[int, int] = {}  # Their sizes, by place.
 
     def _check_stream(self, offset: int, end: int) -> None:

@@ -18,7 +18,7 @@ _SHOWN: Final = 50
 """Differences of one object that are shown to people; JSON has all of them."""
 
 
-class Difference(NamedTuple):
+class ValueChange(NamedTuple):
     """An attribute, or an item; ``ABSENT`` stands for the value of one that is not there."""
 
     name: str
@@ -28,7 +28,7 @@ class Difference(NamedTuple):
 
 def differences(
     before: dict[str, Any], after: dict[str, Any], values: Values
-) -> Iterator[Difference]:
+) -> Iterator[ValueChange]:
     """Yield the attributes in which two states of an object differ.
 
     For a persistent dict, list or set, yield the items that differ: the whole of a large
@@ -42,9 +42,9 @@ def differences(
             label = f"[{values.short(item)}]"
             seen[label] += 1
             again = f" #{seen[label]}" if seen[label] > 1 else ""  # The same text as another.
-            yield Difference(label + again, was, becomes)
+            yield ValueChange(label + again, was, becomes)
         if not seen:  # No items; or the order has changed, or a list before its end.
-            yield Difference(name, old, new)
+            yield ValueChange(name, old, new)
 
 
 def _with_items(state: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _items(before: Any, after: Any) -> Iterator[tuple[Any, Any, Any]]:
             yield from ((count + place, ABSENT, new) for place, new in enumerate(after[count:]))
 
 
-def print_differences(found: Iterator[Difference], values: Values) -> None:
+def print_differences(found: Iterator[ValueChange], values: Values) -> None:
     """Print a line for each: what is there no more, and what has come."""
     for number, (name, old, new) in enumerate(found):
         if number == _SHOWN:
@@ -88,7 +88,7 @@ def print_differences(found: Iterator[Difference], values: Values) -> None:
         line("    ", Styled(name, "cyan"), f": {was} -> {becomes}")
 
 
-def as_json(found: Iterator[Difference], name_of: NameOf) -> dict[str, Any]:
+def as_json(found: Iterator[ValueChange], name_of: NameOf) -> dict[str, Any]:
     """Return the differences by name; ``old`` or ``new`` is missing where nothing was there."""
     return {
         name: {

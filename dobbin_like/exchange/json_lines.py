@@ -24,7 +24,7 @@ from dobbin_like.exc import Error, NotStorableError, SourceError
 from dobbin_like.exchange.json_reader import ValueReader, name_in
 from dobbin_like.exchange.json_values import ValueWriter, deeper, text_of
 from dobbin_like.exchange.new_database import ImportReport, NewDatabase, refuse_existing
-from dobbin_like.exchange.source import Damaged, Found, Source, reason_of
+from dobbin_like.exchange.source import Damaged, FoundState, Source, reason_of
 from dobbin_like.ids import INDEX_CLASS, ROOT_OID, Oid, Tid
 from dobbin_like.log.file.disk import named
 from dobbin_like.log.file.new_file import NewFile
@@ -76,7 +76,7 @@ def export_json(
     objects = damaged = streams = 0
     write(_line(dobbin="export", version=VERSION, tid=source.tid, start=start))
     for found in source.all(start, progress):
-        shown = _shown(source, writer, found) if isinstance(found, Found) else found
+        shown = _shown(source, writer, found) if isinstance(found, FoundState) else found
         if isinstance(shown, Damaged):
             damaged += 1
             write(_line(oid=shown.oid, damaged=shown.reason))
@@ -118,7 +118,7 @@ def _line(**facts: Any) -> str:
 
 
 def _shown(
-    source: Source, writer: ValueWriter, found: Found
+    source: Source, writer: ValueWriter, found: FoundState
 ) -> tuple[str, int | None, int] | Damaged:
     """Return the line of an object; the key of its stream, if it is one, and its bytes."""
     facts: dict[str, Any] = {"oid": found.oid, "class": text_of(found.name), "tid": found.tid}

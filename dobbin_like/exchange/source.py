@@ -18,7 +18,7 @@ from dobbin_like.search.snapshot_scan import BETWEEN_REPORTS, SnapshotScan
 from dobbin_like.store import Progress
 
 
-class Found(NamedTuple):
+class FoundState(NamedTuple):
     """An object with its state: references and stand-ins are in it."""
 
     oid: Oid
@@ -54,14 +54,14 @@ class Versions:
             raise IntegrityError(self.path, 0, found, "the number of a class in the log")
         return name
 
-    def read(self, oid: Oid, stored: StoredVersion) -> Found | Damaged:
+    def read(self, oid: Oid, stored: StoredVersion) -> FoundState | Damaged:
         """Return what a version is."""
         try:
             name = self.name_of(self.class_number(stored))
             number, data = stored.number, stored.data
             if number & DELTA:
                 number, data = self.reader.whole(oid, stored, self.storage.version_before)
-            return Found(oid, stored.tid, name, self.reader.read(number, data)[0])
+            return FoundState(oid, stored.tid, name, self.reader.read(number, data)[0])
         except Error as error:
             return Damaged(oid, reason_of(error))
         except Exception as error:  # noqa: BLE001  whatever decoding raises
@@ -76,7 +76,7 @@ class Source(Versions):
         self.scan = scan
         self.tid: Tid = scan.tid
 
-    def all(self, start: Oid | None, progress: Progress | None) -> Iterator[Found | Damaged]:
+    def all(self, start: Oid | None, progress: Progress | None) -> Iterator[FoundState | Damaged]:
         """Yield the objects that *start* leads to, or every one, in the order of the oids."""
         total = self.storage.next_oid
         oids: Iterable[int] = range(total) if start is None else self._reached(start)

@@ -15,7 +15,7 @@ _COUNTED: Final = 256
 _ALL: Final = Range(b"", b"\xff")
 
 
-class Plan(NamedTuple):
+class IndexPlan(NamedTuple):
     """The entries of one index that lie in ``spans``, in order.
 
     ``used`` are the names whose conditions hold for all of them. ``sorted_behind``: They are in
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
 
 def plan(
     definitions: Iterable[Definition], conditions: Mapping[str, Condition], order_by: str | None
-) -> Plan | None:
+) -> IndexPlan | None:
     """Return how to find what fulfils *conditions*; None: only by looking at all objects."""
     plans = [_plan(each, conditions, order_by) for each in definitions]
     found = [each for each in plans if each is not None]
@@ -55,7 +55,7 @@ def plan(
 
 def _plan(
     definition: Definition, conditions: Mapping[str, Condition], order_by: str | None
-) -> Plan | None:
+) -> IndexPlan | None:
     names = definition.names
     # It does not have the objects that lack one of its attributes.
     if any(name not in conditions and name != order_by for name in names):
@@ -74,4 +74,4 @@ def _plan(
         before += asked.equal
     spans = [Range(before + low, before + high) for low, high in ranges]
     is_sorted = name == names[-1] and name == order_by
-    return Plan(definition, spans, frozenset(used), len(before) if is_sorted else None)
+    return IndexPlan(definition, spans, frozenset(used), len(before) if is_sorted else None)

@@ -22,7 +22,7 @@ from dobbin_like.blocks.block import Block, reading
 from dobbin_like.exc import BlockError, ClaimDroppedWarning, InDoubtError, LeaseLostError
 from dobbin_like.jobs.parts import (
     Job,
-    Parts,
+    QueueParts,
     fail,
     give_back,
     is_claimed,
@@ -60,7 +60,7 @@ class Claim(Generic[T]):
     with the transaction in which they are made.
     """
 
-    def __init__(self, store: Store, jobs: Parts, job: Job[T]) -> None:
+    def __init__(self, store: Store, jobs: QueueParts, job: Job[T]) -> None:
         self._store, self._jobs = store, jobs
         self.job = job
         self.id: int = job.id
@@ -220,7 +220,7 @@ class Claim(Generic[T]):
 class Claims(Generic[T]):
     """Jobs as they are claimed, one after the other, for ``for`` and ``async for``."""
 
-    def __init__(self, store: Store, jobs: Parts, lease: float, wait: float | None) -> None:
+    def __init__(self, store: Store, jobs: QueueParts, lease: float, wait: float | None) -> None:
         self._store, self._jobs, self._lease = store, jobs, lease
         self._wait = wait
 

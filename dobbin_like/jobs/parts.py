@@ -63,7 +63,7 @@ class Job(Persistent, Generic[T]):
         return f"<Job {self.id:x}: {short(self.item)}, attempts: {self.attempts}>"
 
 
-class Parts(Protocol):
+class QueueParts(Protocol):
     """What a queue of jobs consists of."""
 
     max_attempts: int
@@ -88,14 +88,14 @@ def due_in(delay: float) -> float | None:
     return seconds() + delay if delay > 0 else None
 
 
-def next_due(jobs: Parts) -> float:
+def next_due(jobs: QueueParts) -> float:
     """Return when a job can be claimed: a time, that may be over; infinity: there is none."""
     if any(map(len, jobs.ready)):
         return 0.0
     return jobs.waiting.min_item()[0][0] if len(jobs.waiting) else math.inf
 
 
-def due_jobs(jobs: Parts) -> Iterator[Job[Any]]:
+def due_jobs(jobs: QueueParts) -> Iterator[Job[Any]]:
     """Yield those of which a delay or lease is over, the earliest first."""
     moment = seconds()
     for (due, _), job in jobs.waiting.items():
@@ -104,7 +104,7 @@ def due_jobs(jobs: Parts) -> Iterator[Job[Any]]:
         yield job
 
 
-def is_claimed(jobs: Parts, job: Job[Any], attempt: int) -> bool:
+def is_claimed(jobs: QueueParts, job: Job[Any], attempt: int) -> bool:
     """Return whether *job* is what was claimed by that attempt: it was not ended or lost since.
 
     The waiting jobs are checked out: what is seen here is of one snapshot, that of the change.
@@ -116,7 +116,7 @@ def is_claimed(jobs: Parts, job: Job[Any], attempt: int) -> bool:
     return False
 
 
-def why_alive(jobs: Parts, job: Job[Any]) -> str:
+def why_alive(jobs: QueueParts, job: Job[Any]) -> str:
     """Say where *job* is, which is not among the dead."""
     if (job.due, job.id) not in jobs.waiting:
         return "it can be claimed already, or was acknowledged, or is one of another queue"
@@ -128,7 +128,7 @@ def why_alive(jobs: Parts, job: Job[Any]) -> str:
 # -- moving a job ---------------------------------------------------------------------------
 
 
-def place(jobs: Parts, job: Job[Any]) -> None:
+def place(jobs: QueueParts, job: Job[Any]) -> None:
     """Put *job*, which is nowhere, where it can be claimed when it is due."""
     if job.due is None:
         queue = jobs.ready[job.priority]
@@ -139,7 +139,7 @@ def place(jobs: Parts, job: Job[Any]) -> None:
         jobs.waiting[job.due, job.id] = job
 
 
-def take(jobs: Parts, lease: float) -> Job[Any] | None:
+def take(jobs: QueueParts, lease: float) -> Job[Any] | None:
     """Claim the next job; None: there is none. Requires the commit lock."""
     for job in list(islice(due_jobs(jobs), _MOST_MOVED)):
         take_out(jobs, job)
@@ -161,14 +161,14 @@ def take(jobs: Parts, lease: float) -> Job[Any] | None:
     return None
 
 
-def take_out(jobs: Parts, job: Job[Any]) -> None:
+def take_out(jobs: QueueParts, job: Job[Any]) -> None:
     """Take *job* out of those that wait."""
     checkout(jobs.waiting)
     assert job.due is not None, "it is ready"
     del jobs.waiting[job.due, job.id]
 
 
-def give_back(jobs: Parts, job: Job[Any], delay: float) -> None:
+def give_back(jobs: QueueParts, job: Job[Any], delay: float) -> None:
     """Let *job*, which was taken out, be claimed again after *delay* seconds."""
     checkout(job)
     job.claimed = False
@@ -176,7 +176,7 @@ def give_back(jobs: Parts, job: Job[Any], delay: float) -> None:
     place(jobs, job)
 
 
-def fail(jobs: Parts, job: Job[Any], error: str, delay: float | None) -> None:
+def fail(jobs: QueueParts, job: Job[Any], error: str, delay: float | None) -> None:
     """Note that *job*, which was taken out, has failed: it is tried again, or dead."""
     if job.left < 1:
         bury(jobs, job, error)
@@ -189,7 +189,7 @@ def fail(jobs: Parts, job: Job[Any], error: str, delay: float | None) -> None:
     give_back(jobs, job, delay)
 
 
-def bury(jobs: Parts, job: Job[Any], error: str) -> None:
+def bury(jobs: QueueParts, job: Job[Any], error: str) -> None:
     """Put *job*, which was taken out, among the dead."""
     checkout(job, jobs.dead)
     job.claimed = False

@@ -18,7 +18,7 @@ from dobbin_like.log.format.saved import SLOT_SIZE, decode_positions_head, head_
 from dobbin_like.log.reading.reader import Frame, LoggedTransaction
 from dobbin_like.repair import parts
 from dobbin_like.repair.parts import Kept
-from dobbin_like.repair.places import Places
+from dobbin_like.repair.places import FrameSearch
 from dobbin_like.repair.report import Loss
 from dobbin_like.repair.source import Source
 
@@ -63,7 +63,7 @@ class Frames:
         self._page_checksum = page_checksum
         # All before has to be there. If nothing tells, whatever is in the file.
         self._certain = source.size if committed is None else min(committed, source.size)
-        self._places = Places(source, self._certain)
+        self._places = FrameSearch(source, self._certain)
         if committed is not None and committed > source.size:
             what = "committed bytes that are not in the file"
             self.losses.append(Loss(source.size, committed, what))

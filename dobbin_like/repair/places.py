@@ -27,7 +27,7 @@ from dobbin_like.repair.source import Source
 _ANY_MARK: Final = re.compile(MARKS)
 
 
-class Places:
+class FrameSearch:
     """Searches for frames; all before *certain* have to be there."""
 
     def __init__(self, source: Source, certain: int) -> None:

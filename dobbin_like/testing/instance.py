@@ -21,13 +21,13 @@ from dobbin_like.testing.model import Model, shown
 from dobbin_like.testing.standins import SimulatedLock
 from dobbin_like.testing.system import Process
 
-__all__ = ["PATH", "Instance", "Shared", "stored_word"]
+__all__ = ["PATH", "Instance", "RunState", "stored_word"]
 
 PATH = "/simulated/d.log"
 
 
 @dataclass
-class Shared:
+class RunState:
     """What the programs of one run share.
 
     ``again`` has the numbers of commits that were lost, and may be tried again.
@@ -53,7 +53,7 @@ class Shared:
 class Instance:
     """A log that is open in a process, shared by its threads."""
 
-    def __init__(self, process: Process, shared: Shared, *, sync: bool, read_only: bool) -> None:
+    def __init__(self, process: Process, shared: RunState, *, sync: bool, read_only: bool) -> None:
         self.process = process
         self.shared = shared
         self.sync = sync

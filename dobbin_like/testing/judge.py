@@ -17,7 +17,7 @@ from dobbin_like.log.format.header import APPENDED, PAGE_SIZE
 from dobbin_like.testing.disk import Disk
 from dobbin_like.testing.faults import FoundFault, Killed
 from dobbin_like.testing.instance import PATH, stored_word
-from dobbin_like.testing.model import Model, Shown, body, shown
+from dobbin_like.testing.model import Model, ShownTransaction, body, shown
 from dobbin_like.testing.system import Machine, Process, active
 
 __all__ = ["Judge"]
@@ -33,7 +33,7 @@ class Judge:
         self.images: int = 0
         self._random = random
 
-    def look(self, disk: Disk, model: Model) -> list[Shown]:
+    def look(self, disk: Disk, model: Model) -> list[ShownTransaction]:
         """Judge an image; return what a writer finds in it.
 
         Raises:
@@ -41,7 +41,7 @@ class Judge:
         """
         return self._look(disk, model, model.newest_durable, 0)
 
-    def _look(self, disk: Disk, model: Model, must: Tid, depth: int) -> list[Shown]:
+    def _look(self, disk: Disk, model: Model, must: Tid, depth: int) -> list[ShownTransaction]:
         self.images += 1
         random = self._random
         machine = Machine(disk, random=random)
@@ -57,7 +57,9 @@ class Judge:
                 text = f"ERROR image: {error!r}"
                 raise FoundFault(text) from error
 
-    def _look_around(self, machine: Machine, model: Model, must: Tid, depth: int) -> list[Shown]:
+    def _look_around(
+        self, machine: Machine, model: Model, must: Tid, depth: int
+    ) -> list[ShownTransaction]:
         random = self._random
         reader, seen = None, None
         if random.random() < 0.5:
@@ -80,7 +82,9 @@ class Judge:
         self._commit(machine, found, reader)
         return found
 
-    def _read(self, machine: Machine, model: Model, must: Tid) -> tuple[Opened, list[Shown]]:
+    def _read(
+        self, machine: Machine, model: Model, must: Tid
+    ) -> tuple[Opened, list[ShownTransaction]]:
         reader = Opened(machine, read_only=True)
         seen = reader.seen()
         with reader.process:
@@ -97,7 +101,7 @@ class Judge:
             text = f"EARLY image, to read: {one} is seen before it is durable"
             raise FoundFault(text)
 
-    def _write(self, machine: Machine, model: Model, must: Tid) -> list[Shown]:
+    def _write(self, machine: Machine, model: Model, must: Tid) -> list[ShownTransaction]:
         writer = Opened(machine)
         found = writer.seen()
         with writer.process:
@@ -107,7 +111,9 @@ class Judge:
                 writer.log.close()
         return found
 
-    def _commit(self, machine: Machine, found: list[Shown], reader: Opened | None) -> None:
+    def _commit(
+        self, machine: Machine, found: list[ShownTransaction], reader: Opened | None
+    ) -> None:
         """Commit something; all see it, and it is there after another cut."""
         random = self._random
         number = _LEAST_NUMBER + random.randrange(_LEAST_NUMBER)
@@ -132,7 +138,7 @@ class Judge:
             self._compare(_news(reader, found), after, "a reader, after a commit")
         self._again(machine.disk.image(random), after, "cut after a commit")
 
-    def _damage(self, disk: Disk, found: list[Shown]) -> None:
+    def _damage(self, disk: Disk, found: list[ShownTransaction]) -> None:
         """Damage a byte of what is in the log: that is an error, and never a shorter log."""
         file, random = disk.at(PATH), self._random
         data = bytearray(file.data)
@@ -143,14 +149,14 @@ class Judge:
         with contextlib.suppress(IntegrityError):
             self._again(damaged, found, "damaged")
 
-    def _again(self, disk: Disk, must: list[Shown], who: str) -> None:
+    def _again(self, disk: Disk, must: list[ShownTransaction], who: str) -> None:
         machine = Machine(disk, random=self._random)
         self.images += 1
         with active(machine):
             self._compare(Opened(machine, read_only=self._random.random() < 0.3).seen(), must, who)
 
     @staticmethod
-    def _compare(seen: list[Shown], wanted: list[Shown], who: str) -> None:
+    def _compare(seen: list[ShownTransaction], wanted: list[ShownTransaction], who: str) -> None:
         if seen != wanted:
             lost = [one for one in wanted if one not in seen]
             more = [one for one in seen if one not in wanted]
@@ -166,12 +172,12 @@ class Opened:
         with self.process:
             self.log: TransactionLog = TransactionLog(PATH, read_only=read_only)
 
-    def seen(self) -> list[Shown]:
+    def seen(self) -> list[ShownTransaction]:
         with self.process:
             return [shown(one) for one in self.log.transactions()]
 
 
-def _news(reader: Opened, before: list[Shown]) -> list[Shown]:
+def _news(reader: Opened, before: list[ShownTransaction]) -> list[ShownTransaction]:
     """Catch up, and return all that is seen."""
     with reader.process:
         log = reader.log

@@ -23,10 +23,10 @@ from dobbin_like.contract import Storage, Transaction
 from dobbin_like.ids import NO_TID, Oid, Tid
 from dobbin_like.testing.faults import FoundFault
 
-__all__ = ["Commit", "Model", "Shown", "body", "shown"]
+__all__ = ["Commit", "Model", "ShownTransaction", "body", "shown"]
 
 
-class Shown(NamedTuple):
+class ShownTransaction(NamedTuple):
     """A transaction as an instance has shown it."""
 
     tid: Tid
@@ -59,11 +59,11 @@ def body(number: int, oid: int) -> bytes:
     return b"%d %d " % (number, oid) + Random(number * 64 + oid).randbytes(size)
 
 
-def shown(transaction: Transaction) -> Shown:
+def shown(transaction: Transaction) -> ShownTransaction:
     """Return what counts of a transaction."""
     number = int(transaction.user or -1)
     oids = tuple(transaction.oids)
-    return Shown(transaction.tid, number, transaction.failed, oids)
+    return ShownTransaction(transaction.tid, number, transaction.failed, oids)
 
 
 class Model:
@@ -74,7 +74,7 @@ class Model:
 
     def __init__(self) -> None:
         self.commits: dict[int, Commit] = {}
-        self.known: dict[Tid, Shown] = {}  # Acknowledged, or shown to somebody.
+        self.known: dict[Tid, ShownTransaction] = {}  # Acknowledged, or shown to somebody.
         self.newest_shown: Tid = Tid(0)
         self.dropped: Tid = Tid(0)
         self.lossy = False
@@ -104,7 +104,7 @@ class Model:
         commit = self.commits[number]
         commit.outcome = "acked"
         tid = transaction.tid
-        self.known[tid] = Shown(tid, number, failed=False, oids=tuple(transaction.oids))
+        self.known[tid] = ShownTransaction(tid, number, failed=False, oids=tuple(transaction.oids))
         if commit.synced or not self.lossy:
             self._acked.append(tid)
         if commit.synced:
@@ -131,7 +131,13 @@ class Model:
     # -- what instances show -------------------------------------------------------
 
     def look(
-        self, seen: Sequence[Shown], who: str, must: Tid, *, since: Tid = NO_TID, live: bool = True
+        self,
+        seen: Sequence[ShownTransaction],
+        who: str,
+        must: Tid,
+        *,
+        since: Tid = NO_TID,
+        live: bool = True,
     ) -> None:
         """Compare what an instance shows with what it may show.
 
@@ -162,7 +168,7 @@ class Model:
                     self._durable = max(self._durable, one.tid)
             self.newest_shown = max(self.newest_shown, tid)
 
-    def _look_at(self, one: Shown, who: str) -> None:
+    def _look_at(self, one: ShownTransaction, who: str) -> None:
         known = self.known.get(one.tid)
         if known is not None:
             if known != one and not (self._may_be_dropped(one, known)):
@@ -179,13 +185,13 @@ class Model:
         elif commit.outcome == "acked":
             self._broken("TWICE", who, f"{one} was acknowledged with another tid")
 
-    def _may_be_dropped(self, one: Shown, known: Shown) -> bool:
+    def _may_be_dropped(self, one: ShownTransaction, known: ShownTransaction) -> bool:
         """Return whether they differ by objects alone that a pack has dropped from one."""
         oids, others = set(one.oids), set(known.oids)
         part = oids <= others or others <= oids
         return part and one.tid <= self.dropped and one[:3] == known[:3]
 
-    def _look_for_conflicts(self, seen: Sequence[Shown], who: str) -> None:
+    def _look_for_conflicts(self, seen: Sequence[ShownTransaction], who: str) -> None:
         fresh = [one for one in seen if one.tid not in self.known and not one.failed]
         if not fresh:
             return
@@ -215,7 +221,7 @@ class Model:
 
     def look_at_newest(self, storage: Storage, who: str) -> None:
         """Compare the newest version of each object with the history that is known."""
-        newest: dict[int, Shown] = {}
+        newest: dict[int, ShownTransaction] = {}
         for tid, one in sorted(self.known.items()):
             if tid <= storage.tid and not one.failed:
                 newest.update(dict.fromkeys(one.oids, one))
@@ -228,7 +234,7 @@ class Model:
 
     # -- from one life to the next ----------------------------------------------------
 
-    def restart(self, seen: Sequence[Shown]) -> list[int]:
+    def restart(self, seen: Sequence[ShownTransaction]) -> list[int]:
         """Go on after a power cut, with what is there; return the numbers that may be tried again.
 
         What is not there will never be.

@@ -22,7 +22,7 @@ from dobbin_like.log.copies.new_log import NewLog
 from dobbin_like.log.copies.packed_log import PackedLog
 from dobbin_like.log.file.new_file import PackFile
 from dobbin_like.testing.faults import FoundFault
-from dobbin_like.testing.instance import PATH, Instance, Shared
+from dobbin_like.testing.instance import PATH, Instance, RunState
 from dobbin_like.testing.model import Model, body
 from dobbin_like.testing.system import Process
 from dobbin_like.upkeep.pack_copy import PackCopy
@@ -33,7 +33,7 @@ __all__ = ["Program", "pack"]
 OBJECTS = 8
 
 
-class Refused(Exception):
+class CommitRefused(Exception):
     """A commit was not made, and that is all right."""
 
 
@@ -44,7 +44,9 @@ class Program:
         faulty: The disk may fail: errors of the system are no surprise.
     """
 
-    def __init__(self, process: Process, shared: Shared, random: Random, *, faulty: bool) -> None:
+    def __init__(
+        self, process: Process, shared: RunState, random: Random, *, faulty: bool
+    ) -> None:
         self.process = process
         self.shared = shared
         self.random = random
@@ -160,7 +162,7 @@ class Program:
         model = self.shared.model
         try:
             made = self._append(instance, random, number, oids, read)
-        except Refused:
+        except CommitRefused:
             return
         except InDoubtError:
             self._in_doubt(number)
@@ -207,7 +209,7 @@ class Program:
             self.shared.count("conflict")
             if random.random() < 0.3:
                 log.fail(self._tid(instance), "conflict", user="0", oids=[Oid(o) for o in oids])
-            raise Refused
+            raise CommitRefused
         if "streams" in self.shared.kinds and random.random() < 0.15:
             self._stream(instance, random, number)
         tid = self._tid(instance)
@@ -228,7 +230,7 @@ class Program:
             self.shared.count("not written")
             if not self.faulty:
                 raise
-            raise Refused from None
+            raise CommitRefused from None
         instance.look_behind()
         return made
 
@@ -253,7 +255,7 @@ class Program:
             self.shared.model.end(number, "failed")
             if random.random() < 0.7:
                 log.fail(tid, "others have refused")
-            raise Refused
+            raise CommitRefused
         log.decide(wait=False)
         self.shared.count("decided")
         return made
@@ -267,7 +269,8 @@ class Program:
         except IntegrityError:
             if "evict" not in self.shared.kinds:
                 raise
-            raise Refused from None  # A sync has failed meanwhile, and nobody was promised it.
+            # A sync has failed meanwhile, and nobody was promised it.
+            raise CommitRefused from None
         if size != len(data) or found != data:
             text = f"TORN own: stream {key} before commit {number}"
             raise FoundFault(text)

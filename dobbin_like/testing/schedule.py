@@ -18,7 +18,7 @@ from dobbin_like.testing.faults import FoundFault, Killed
 __all__ = ["Schedule", "Task"]
 
 
-class Process(Protocol):
+class Killable(Protocol):
     """What has threads, and may be killed."""
 
     pid: int
@@ -27,7 +27,7 @@ class Process(Protocol):
     def kill(self) -> None: ...
 
 
-class Machine(Protocol):
+class Host(Protocol):
     """What runs one process at a time."""
 
     process: Any
@@ -43,7 +43,7 @@ class Task:
     """
 
     def __init__(
-        self, process: Process, function: Callable[[], object], *, daemon: bool = False
+        self, process: Killable, function: Callable[[], object], *, daemon: bool = False
     ) -> None:
         self.process = process
         self.daemon = daemon
@@ -82,7 +82,7 @@ class Schedule:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Host,
         random: Random,
         *,
         change: float = 0.3,
@@ -107,7 +107,7 @@ class Schedule:
         machine.schedule = self
 
     def spawn(
-        self, process: Process, function: Callable[[], object], *, daemon: bool = False
+        self, process: Killable, function: Callable[[], object], *, daemon: bool = False
     ) -> Task:
         """Add a task, which begins when it is its turn."""
         task = Task(process, function, daemon=daemon)

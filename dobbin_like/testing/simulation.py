@@ -18,9 +18,9 @@ from dobbin_like.log.reading import streams
 from dobbin_like.log.writing import writable, writer
 from dobbin_like.testing.disk import Disk
 from dobbin_like.testing.faults import FoundFault, Injected
-from dobbin_like.testing.instance import PATH, Instance, Shared
+from dobbin_like.testing.instance import PATH, Instance, RunState
 from dobbin_like.testing.judge import Judge, Opened
-from dobbin_like.testing.model import Model, Shown
+from dobbin_like.testing.model import Model, ShownTransaction
 from dobbin_like.testing.patching import simulated
 from dobbin_like.testing.program import Program
 from dobbin_like.testing.schedule import Schedule
@@ -123,7 +123,7 @@ class _Run:
         self.model.lossy = "sync" in self.kinds
         self.share = share
         self.kill_at = kill_at
-        self.shared: Shared = Shared(self.model, Random(f"numbers {outcome.seed}"), self.kinds)
+        self.shared: RunState = RunState(self.model, Random(f"numbers {outcome.seed}"), self.kinds)
         self.cuts: Random = Random(f"cuts {outcome.seed}")
         self.judge: Judge = Judge(self.cuts)
 
@@ -143,7 +143,7 @@ class _Run:
             self.outcome.images = self.judge.images
             self.outcome.done = self.shared.done
 
-    def _open(self, disk: Disk) -> list[Shown]:
+    def _open(self, disk: Disk) -> list[ShownTransaction]:
         must = self.model.newest_durable
         if PATH not in disk.names:
             if must:

@@ -73,7 +73,7 @@ from dobbin_like.transactions.commit.state import (
 from dobbin_like.transactions.in_commit import hold
 from dobbin_like.transactions.lost_changes import (
     ABORT,
-    Kept,
+    KeptContainer,
     kept_after,
     kept_since,
     objects_of,
@@ -103,7 +103,8 @@ class DataManager:
         self._state = CommitState(publisher, self.view)
         self._conflicts = ConflictSearch(publisher, self.view, self._state)
         self._in_indexes: list[WorkingCopy] = []  # What was checked out to keep the indexes.
-        self._kept: list[Kept] = []  # Of the last commit, and of aborts and rollbacks since.
+        # Of the last commit, and of aborts and rollbacks since.
+        self._kept: list[KeptContainer] = []
         self._annotations: dict[str, Any] = NO_ANNOTATIONS
         # Whether the thread has the lock for something else, in which a signal handler commits.
         self._refused = False
@@ -414,7 +415,7 @@ class DataManager:
         opened = self.thread.opened.pairs
         return Savepoint(self.view, opened, self._shared, self._rolled_back)
 
-    def _rolled_back(self, new_root: NewRoot | None, kept: list[Kept]) -> None:
+    def _rolled_back(self, new_root: NewRoot | None, kept: list[KeptContainer]) -> None:
         self.replace_root(new_root)
         self._kept += kept
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from dobbin_like.contract import Storage
 from dobbin_like.objects.faces.classes.faces import making
-from dobbin_like.objects.graph.counts import Counts
+from dobbin_like.objects.graph.counts import ObjectCounts
 from dobbin_like.processes.children import in_children
 from dobbin_like.processes.interrupts import finish_despite_interrupts, reentrant_lock
 from dobbin_like.transactions.publisher import Publisher
@@ -92,7 +92,7 @@ def _start_anew(publisher: Publisher, me: int) -> None:
     publisher.graph.shared.lock = reentrant_lock()
     publisher.lock = reentrant_lock()
     publisher.own = {}
-    publisher.graph.shared.counts = Counts()
+    publisher.graph.shared.counts = ObjectCounts()
     for view in publisher.old_snapshots.all_views():
         if view.thread == me:
             view.run_time.follow()

@@ -51,12 +51,10 @@ _MANY: Final = 100
 """Values; a commit of more would take notably longer."""
 
 
-class Kept(NamedTuple):
+class KeptContainer(NamedTuple):
     """A container that is still in use, what was stored of it, or was in it, and since when.
 
     *owner* names its object, which may be gone when the user is told.
-
-    *owner* names its object, which may be gone when that is told.
     """
 
     owner: str
@@ -74,7 +72,7 @@ def objects_of(written: list[Written]) -> list[Any]:
     return [ref() for ref, _, _ in written]
 
 
-def kept_after(written: list[Written], objects: list[Any]) -> list[Kept]:
+def kept_after(written: list[Written], objects: list[Any]) -> list[KeptContainer]:
     """Return which of the containers that a commit has stored are in use elsewhere.
 
     Empties both; *objects* are their owners, which are to be named. Cost: the containers. Whether
@@ -92,12 +90,12 @@ def kept_after(written: list[Written], objects: list[Any]) -> list[Kept]:
         if stored is None:
             kept += _kept_in(ref, value)
         elif sys.getrefcount(value) > _OWN_REFERENCES:
-            kept.append(Kept(describe(owner_of(ref)), value, stored))
+            kept.append(KeptContainer(describe(owner_of(ref)), value, stored))
     objects.clear()
     return kept
 
 
-def _kept_in(ref: ObjectRef, values: list[Any]) -> list[Kept]:
+def _kept_in(ref: ObjectRef, values: list[Any]) -> list[KeptContainer]:
     """Return the containers in dataclasses and the like, if these or parts of them are in use.
 
     Of many values, parts are not looked at. Empties *values*.
@@ -113,7 +111,7 @@ def _kept_in(ref: ObjectRef, values: list[Any]) -> list[Kept]:
             if is_kept or any(sys.getrefcount(part) > _OWN_REFERENCES + 2 for part in parts):
                 containers = [part for part in parts if KINDS[type(part)] in BASES]
                 owner = describe(owner_of(ref))
-                kept += [Kept(owner, each, each.copy()) for each in containers]
+                kept += [KeptContainer(owner, each, each.copy()) for each in containers]
     return kept
 
 
@@ -142,7 +140,7 @@ def read_in(copies: Iterable[WorkingCopy]) -> list[Written]:
     return [each for working in list(copies) for each in containers_of(working)]
 
 
-def kept_since(end: str, read: list[Written], objects: list[Any]) -> list[Kept]:
+def kept_since(end: str, read: list[Written], objects: list[Any]) -> list[KeptContainer]:
     """Return which of the containers are in use when their copies were dropped.
 
     Empties *read*, and *objects*, which are theirs.
@@ -151,7 +149,7 @@ def kept_since(end: str, read: list[Written], objects: list[Any]) -> list[Kept]:
     return [each._replace(stored=each.value.copy(), end=end) for each in kept]
 
 
-def tell_lost_changes(kept: list[Kept], changes: Changes | None) -> None:
+def tell_lost_changes(kept: list[KeptContainer], changes: Changes | None) -> None:
     """Warn of containers that were changed, unless *changes* store them again."""
     changed = [each for each in kept if not _is_same(each.value, each.stored)]
     if not changed:

@@ -22,7 +22,7 @@ from dobbin_like.objects.faces.working_copy import Touched, WorkingCopy, copy_st
 from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.values.here import OpenedObjects
 from dobbin_like.objects.values.refs import State, native_dict, ref_of, set_native_dict
-from dobbin_like.transactions.lost_changes import ROLLBACK, Kept, kept_since, objects_of, read_in
+from dobbin_like.transactions.lost_changes import ROLLBACK, KeptContainer, kept_since, objects_of, read_in
 
 
 @implementer(IDataManagerSavepoint)
@@ -88,7 +88,7 @@ class Savepoint:
         view: View,
         opened: list[tuple[Any, State]],
         shared: SharedState,
-        rolled_back: Callable[[NewRoot | None, list[Kept]], object],
+        rolled_back: Callable[[NewRoot | None, list[KeptContainer]], object],
     ) -> None:
         self._view = view
         self._shared = shared

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from dobbin_like.objects.faces.stream import StreamReader
 from dobbin_like.persistent import PersistentStream
 
-__all__ = ["PIECE_BYTES", "Part", "ServedStream", "part_of"]
+__all__ = ["PIECE_BYTES", "ServedStream", "StreamAnswer", "part_of"]
 
 PIECE_BYTES: Final = 64 * 1024
 
@@ -19,7 +19,7 @@ _RANGE: Final = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.ASCII)
 Headers = list[tuple[str, str]]
 
 
-class Part(NamedTuple):
+class StreamAnswer(NamedTuple):
     """An answer: a status, headers, and *size* bytes of the stream from *start* on."""
 
     status: int
@@ -39,7 +39,7 @@ def part_of(
     *,
     content_type: str,
     filename: str | None = None,
-) -> Part:
+) -> StreamAnswer:
     """Return the answer to a request. A list of several ranges is answered by all of it.
 
     Args:
@@ -51,10 +51,10 @@ def part_of(
     size = stream.open().size
     known: Headers = [("ETag", etag), ("Accept-Ranges", "bytes")]
     if (given := header("If-Match")) is not None and not _names(given, etag):
-        return Part(412, [("Content-Length", "0")])
+        return StreamAnswer(412, [("Content-Length", "0")])
     given = header("If-None-Match")
     if method in ("GET", "HEAD") and given is not None and _names(given.replace("W/", ""), etag):
-        return Part(304, known)
+        return StreamAnswer(304, known)
     known.append(("Content-Type", content_type))
     if filename is not None:
         known.append(("Content-Disposition", f"attachment; filename*=UTF-8''{quote(filename)}"))
@@ -62,7 +62,9 @@ def part_of(
     if asked is not None and header("If-Range") in (None, etag):
         found = _range(asked, size)
         if found is None:
-            return Part(416, [("Content-Range", f"bytes */{size}"), ("Content-Length", "0")])
+            return StreamAnswer(
+                416, [("Content-Range", f"bytes */{size}"), ("Content-Length", "0")]
+            )
         start, end = found
         if (start, end) != (0, size):
             known.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
@@ -70,8 +72,12 @@ def part_of(
     return _sent(200, known, 0, size, has_body=method != "HEAD")
 
 
-def _sent(status: int, headers: Headers, start: int, size: int, *, has_body: bool = True) -> Part:
-    return Part(status, [*headers, ("Content-Length", str(size))], start, size if has_body else 0)
+def _sent(
+    status: int, headers: Headers, start: int, size: int, *, has_body: bool = True
+) -> StreamAnswer:
+    return StreamAnswer(
+        status, [*headers, ("Content-Length", str(size))], start, size if has_body else 0
+    )
 
 
 class ServedStream:
@@ -91,7 +97,7 @@ class ServedStream:
         self._content_type = content_type
         self._filename = filename
 
-    def part_of(self, method: str, header: Callable[[str], str | None]) -> Part:
+    def part_of(self, method: str, header: Callable[[str], str | None]) -> StreamAnswer:
         """Return the answer to a request, see :func:`part_of`."""
         return part_of(
             self._stream,

@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from dobbin_like.exchange.json_values import ValueWriter
-from dobbin_like.exchange.source import Damaged, Found, Versions
+from dobbin_like.exchange.source import Damaged, FoundState, Versions
 from dobbin_like.exchange.sqlite.tables import (
     ANY,
     BLOB,
@@ -60,7 +60,7 @@ class Rows:
         self._links: list[tuple[int, str, int]] = []
         self.is_new = False
 
-    def put(self, found: Found | Damaged, tid: int) -> None:
+    def put(self, found: FoundState | Damaged, tid: int) -> None:
         """Write an object, in the place of what there was of it."""
         if isinstance(found, Damaged):
             self.damage(found, tid)
@@ -112,7 +112,7 @@ class Rows:
 
     # -- an object --------------------------------------------------------------------
 
-    def _put(self, found: Found) -> None:
+    def _put(self, found: FoundState) -> None:
         oid, tid, name, state = found
         table = self._tables.of(name)
         items = state.get(ITEMS)

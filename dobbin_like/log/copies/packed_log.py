@@ -31,7 +31,7 @@ from dobbin_like.log.reading.reader import (
     ReadBuffer,
     stored_entries,
 )
-from dobbin_like.log.reading.streams import StreamReader, stream_offset
+from dobbin_like.log.reading.streams import StoredStreams, stream_offset
 from dobbin_like.log.writing.writable import WritableLog
 from dobbin_like.name_tables import NameTables
 
@@ -126,9 +126,9 @@ class PackedLog:
         return PAGE_SIZE if words is None else max(words.visible(), self.place.end)
 
     @property
-    def streams(self) -> StreamReader:
+    def streams(self) -> StoredStreams:
         """Reads the stored streams, by their offsets."""
-        return StreamReader(self._log.file.fd, self.path)
+        return StoredStreams(self._log.file.fd, self.path)
 
     def read_stream(self, key: int, start: int, size: int) -> bytes:
         """Return bytes of a stream, as that of any log does."""

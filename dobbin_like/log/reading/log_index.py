@@ -19,7 +19,7 @@ from dobbin_like.log.format.record import LogPlace, first_place
 from dobbin_like.log.reading.loader import Loader
 from dobbin_like.log.reading.positions import Positions
 from dobbin_like.log.reading.reader import LoggedTransaction
-from dobbin_like.log.reading.streams import StreamReader
+from dobbin_like.log.reading.streams import StoredStreams
 from dobbin_like.name_tables import NameTables
 from dobbin_like.processes.interrupts import reentrant_lock
 
@@ -38,7 +38,7 @@ class Applied:
     def __init__(self, file: LogFile, page_checksum: int = 0) -> None:
         self.file = file
         self.loader: Loader | None = None
-        self.streams: StreamReader | None = None
+        self.streams: StoredStreams | None = None
         self.generation: int = 0
         self.complete_since: Tid = NO_TID
         self.positions: Positions = Positions()
@@ -57,7 +57,7 @@ class Applied:
         self.generation = page.generation
         self.complete_since = Tid(page.complete_since)
         self.positions.reserve(page.next_oid)
-        self.streams = StreamReader(self.file.fd, self.file.path)
+        self.streams = StoredStreams(self.file.fd, self.file.path)
         self.loader = Loader(self.file.fd, self.file.path)
 
     def move_to(self, tail: LogPlace) -> None:

@@ -33,7 +33,7 @@ from dobbin_like.log.reading.generations import Generations
 from dobbin_like.log.reading.log_index import Applied
 from dobbin_like.log.reading.opening import apply_certain, read_packed
 from dobbin_like.log.reading.reader import LoggedTransaction, LoggedVersion, ReadBuffer
-from dobbin_like.log.reading.streams import StreamReader, is_of, stream_offset
+from dobbin_like.log.reading.streams import StoredStreams, is_of, stream_offset
 from dobbin_like.processes.interrupts import reentrant_lock
 
 __all__ = ["ReadableLog"]
@@ -250,7 +250,7 @@ class ReadableLog:
             self.check_open()
             raise
 
-    def stream(self, key: int) -> tuple[StreamReader, int]:
+    def stream(self, key: int) -> tuple[StoredStreams, int]:
         """Return what reads a stream, and its offset.
 
         Raises:

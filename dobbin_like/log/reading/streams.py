@@ -82,7 +82,7 @@ def _add_checksums(checksums: list[int], size: int, data: bytes) -> None:
         checksums.append(crc32(view[start : start + CHUNK_SIZE]))
 
 
-class StreamReader:
+class StoredStreams:
     """Reads ranges of streams of one file. Any thread.
 
     ``_last`` is (offset, fixed part, checksums) of the last stream; replaced whole.
@@ -154,6 +154,6 @@ class StreamReader:
 
 def verify_stream(fd: int, path: str, offset: int) -> None:
     """Read a whole stream. Raises IntegrityError. Cost: its bytes."""
-    reader = StreamReader(fd, path)
+    reader = StoredStreams(fd, path)
     for start in range(0, reader.size(offset), _COPY_SIZE):
         reader.read(offset, start, _COPY_SIZE)

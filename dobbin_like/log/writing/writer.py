@@ -61,7 +61,7 @@ _new: Final = tuple.__new__
 _ENDS_OFFSET: Final = WORDS_OFFSET + LOOSE_AT
 
 
-class Counts:
+class AppendCounts:
     """What a writer has appended: transactions, failed ones, bytes; and its syncs before that."""
 
     __slots__ = ("bytes", "failed", "syncs", "transactions")
@@ -92,7 +92,7 @@ class Writer:
         self._log = log
         self._sync = sync
         self._zeros = _FIRST_ZEROS
-        self.counts: Counts = Counts()
+        self.counts: AppendCounts = AppendCounts()
         self.gone_tid: Tid = NO_TID
         self.forget()
 
@@ -115,7 +115,7 @@ class Writer:
         """Forget what the parent was writing."""
         self.forget()
         self.promises = ThreadedDict()
-        self.counts = Counts()
+        self.counts = AppendCounts()
 
     # -- the beginning and the end -----------------------------------------------
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dobbin_like.processes.threaded_dict import ThreadedDict
 
-__all__ = ["Counts"]
+__all__ = ["ObjectCounts"]
 
 
-class Counts:
+class ObjectCounts:
     """Counted where it happens, under the lock that is held there. Any thread may read.
 
     The lock of the shared state guards ``loads`` (states that were read from the storage) and

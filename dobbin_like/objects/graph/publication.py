@@ -27,7 +27,7 @@ from dobbin_like.ids import Oid, Tid
 from dobbin_like.objects.faces.view import Horizon, Left, View
 from dobbin_like.objects.faces.working_copy import WorkingCopy
 from dobbin_like.objects.graph.cache import Cache
-from dobbin_like.objects.graph.counts import Counts
+from dobbin_like.objects.graph.counts import ObjectCounts
 from dobbin_like.objects.graph.idle_views import let_idle_lapse, resume
 from dobbin_like.objects.graph.masks import MaskedRefs, Masks
 from dobbin_like.objects.values.refs import (
@@ -65,7 +65,7 @@ class SharedState:
 
     def __init__(self, cache: Cache) -> None:
         self.lock: threading.RLock = reentrant_lock()
-        self.counts: Counts = Counts()
+        self.counts: ObjectCounts = ObjectCounts()
         self.has_older: bool = False
         self.tid: Tid = Tid(0)
         self.has_root = False

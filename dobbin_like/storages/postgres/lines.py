@@ -125,7 +125,7 @@ def _is_passing(error: psycopg.Error, line: Line | None) -> bool:
     return is_lost(error, line) or error.sqlstate in _PASSING
 
 
-class Durability:
+class DurabilitySettings:
     """How durable commits are by the servers to which one instance has connected.
 
     After a failover it is another one, with settings of its own: often those from before there

@@ -32,7 +32,7 @@ from dobbin_like.processes.interrupts import finish_despite_interrupts, reentran
 from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.storages.memory_lock import MemoryLock
 from dobbin_like.storages.postgres.ahead import Ahead
-from dobbin_like.storages.postgres.lines import Durability, Lines
+from dobbin_like.storages.postgres.lines import DurabilitySettings, Lines
 from dobbin_like.storages.postgres.packs.packing import Packing
 from dobbin_like.storages.postgres.reading import ReadablePostgres
 from dobbin_like.storages.postgres.sending import Sender
@@ -132,7 +132,7 @@ class PostgresLog(ReadablePostgres):
         self._dsn = dsn
         lines = Lines(dsn, schema, patience, prepare=prepare)
         if not read_only:
-            lines.greet = Durability(lines.path).check
+            lines.greet = DurabilitySettings(lines.path).check
         try:
             super().__init__(
                 lines,
