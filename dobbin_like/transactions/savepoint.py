@@ -22,7 +22,13 @@ from dobbin_like.objects.faces.working_copy import Touched, WorkingCopy, copy_st
 from dobbin_like.objects.graph.publication import SharedState
 from dobbin_like.objects.values.here import OpenedObjects
 from dobbin_like.objects.values.refs import State, native_dict, ref_of, set_native_dict
-from dobbin_like.transactions.lost_changes import ROLLBACK, KeptContainer, kept_since, objects_of, read_in
+from dobbin_like.transactions.lost_changes import (
+    ROLLBACK,
+    KeptContainer,
+    kept_since,
+    objects_of,
+    read_in,
+)
 
 
 @implementer(IDataManagerSavepoint)
