@@ -202,3 +202,16 @@ def test_the_body_of_a_class_does_not_hide_the_items(base, name):
     made = basket()
     checkout(made)
     assert len(made) == 0 if hasattr(base, "__len__") else made == 0
+
+
+@pytest.mark.parametrize("name", ["max_attempts", "backoff"])
+def test_an_option_of_a_job_queue_is_not_set_in_the_body_of_a_class(name):
+    with pytest.raises(ClassNotSupported, match=f"it defines {name}, which .* in the constructor"):
+        type("Mails", (JobQueue,), {name: 3})
+
+    class Mails(JobQueue):
+        def __init__(self):
+            super().__init__(max_attempts=3)
+            self.backoff = 7
+
+    assert (Mails().max_attempts, Mails().backoff) == (3, 7)

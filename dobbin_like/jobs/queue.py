@@ -53,6 +53,8 @@ class JobQueue(Persistent, Generic[T]):
 
     __module__ = "dobbin_like.jobs"  # The name that logs have for it.
 
+    _p_content = frozenset({"max_attempts", "backoff"})
+
     if TYPE_CHECKING:  # By its name, the module is another one, without these classes.
         max_attempts: int
         backoff: float

@@ -49,6 +49,11 @@ def check_names(cls: Any) -> None:
     for name in () if is_ours(own_dict(cls)) else content.intersection(own_dict(cls)):
         base = our_base(cls)
         reason = f"it defines {name}, where a {base.__name__} has its content; take another name"
+        if name[0] != "_":
+            reason = (
+                f"it defines {name}, which each {base.__name__} has of its own, so that this one "
+                "would never be used; set it in the constructor"
+            )
         raise ClassNotSupported(cls.__name__, reason)
 
 
