@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import itertools
 import logging
@@ -586,6 +587,21 @@ def close(database, _path):
 def read(_database, path):
     with Database(path, transaction_manager=transaction.TransactionManager()) as database:
         assert database.root.x == 0
+
+
+def test_a_timeout_of_a_handler_in_a_lock_or_a_link_is_raised(path, monkeypatch):
+    """As when it comes in the system call, before another one could follow."""
+    new = path.with_name("new")
+
+    def interrupted(*_args):
+        raise TimeoutError
+
+    for module, function in (fcntl, "flock"), (os, "link"):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, function, interrupted)
+            with pytest.raises(TimeoutError):
+                make_new_file(new, replace=False)
+        assert not new.exists()
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,11 @@ class Container(Persistent):
         if type(working) is WorkingCopy:
             working.note().names[name] = None
 
+    def __delattr__(self, name: str) -> None:
+        if name == "_items":
+            raise taken(self, name, "deleter")
+        super().__delattr__(name)
+
     def __len__(self) -> int:
         return len(self._items)
 

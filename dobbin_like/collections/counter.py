@@ -53,7 +53,6 @@ class PersistentCounter(Persistent):
 
     _value = StoredAttribute("a number")
     _changes: int
-    _p_content = frozenset({"_value", "_changes"})
 
     def __new__(cls, /, *_args: Any, **_kwargs: Any) -> Self:
         self = super().__new__(cls)

@@ -171,8 +171,9 @@ def _asked(name: str, value: Any) -> Condition:
     try:
         return condition(value)
     except TypeError as error:
-        several = "; one of several values is asked for by one_of(*values)"
-        text = f"{name}={short(value)}: {error}{several if isinstance(value, Iterable) else ''}"
+        several = isinstance(value, Iterable) and not isinstance(value, Mapping)
+        hint = "; one of several values is asked for by one_of(*values)" if several else ""
+        text = f"{name}={short(value)}: {error}{hint}"
         raise TypeError(text) from None
 
 

@@ -7,16 +7,17 @@ names.
 
 The life of a commit, and what a kill or a power cut after each step leaves:
 
-1. ``acquire()`` takes the lock. Afterwards: the kernel gives it to the next process; nothing was
-   written. 2. ``append()`` writes the frame after APPENDED, in one piece; this is the decision. A
-   part of it is no frame: the next holder of the lock cuts it off. A whole frame is adopted, by
-   the next holder as by a recovery (I2): a thread that is interrupted here has to :meth:`settle`
-   it. 3. It stores APPENDED: the next frame goes after this one, which nothing removes any more.
-   ``release()``: others append, and find in the log what they may be in conflict with. 4.
-   ``confirm()`` waits until one of the waiting threads has synced the file and stored DURABLE:
+1. ``acquire()`` takes the lock. Afterwards, the kernel gives it to the next process; nothing was
+   written.
+2. ``append()`` writes the frame after APPENDED, in one piece; this is the decision. A part of it
+   is no frame: the next holder of the lock cuts it off. A whole frame is adopted, by the next
+   holder as by a recovery (I2): a thread that is interrupted here has to :meth:`settle` it.
+3. It stores APPENDED: the next frame goes after this one, which nothing removes any more.
+   ``release()``: others append, and find in the log what they may be in conflict with.
+4. ``confirm()`` waits until one of the waiting threads has synced the file and stored DURABLE:
    readers see the transaction (I1). An instance without sync has stored LOOSE with APPENDED
-   instead. If the sync fails, the transaction is in doubt until the log is repaired. 5.
-   ``prepare()`` does everything in ``append()`` that may fail, except the write; ``decide()`` does
+   instead. If the sync fails, the transaction is in doubt until the log is repaired.
+5. ``prepare()`` does everything in ``append()`` that may fail, except the write; ``decide()`` does
    the write.
 
 Streams, saved positions and failed transactions are frames of the same chain, and stay.
@@ -84,7 +85,7 @@ class TransactionLog:
         lock_timeout: Seconds to wait for others, together: for the commit lock, and for another
             commit that is being synced if this one depends on it; None: as long as it takes.
             Opening the log has no limit, nor has the sync of what is appended: a transaction whose
-        sync was given up would be in doubt.
+            sync was given up would be in doubt.
         read_only: Never write, not even by chance: the file is opened for reading.
 
     Raises:

@@ -49,7 +49,7 @@ I = TypeVar("I")  # noqa: E741
 
 ALL = Bounds()
 
-_CONTENT: Final = frozenset({"_root", "_length"})
+_CONTENT: Final = {"_root": BTreeInner, "_length": BTreeLength}
 
 
 @telling(IN_TREES)
@@ -65,7 +65,7 @@ class SortedTree(Persistent, Generic[K, I]):
     _root: BTreeInner = StoredAttribute("the root of a sorted tree")  # type: ignore[assignment]
     _length: BTreeLength = StoredAttribute("the length of a tree")  # type: ignore[assignment]
 
-    _p_content = _CONTENT
+    _p_content = frozenset(_CONTENT)
 
     _v_changed: object = None
     """Replaced by each change of keys by the calling thread, in its working copy."""
@@ -80,9 +80,14 @@ class SortedTree(Persistent, Generic[K, I]):
         return self
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _CONTENT and not isinstance(value, (BTreeInner, BTreeLength)):
+        if name in _CONTENT and not isinstance(value, _CONTENT[name]):
             raise taken(self, name)
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in _CONTENT:
+            raise taken(self, name, "deleter")
+        super().__delattr__(name)
 
     def _plant(self, items: Items) -> None:
         """Make the nodes of a new tree. *items* are sorted, and become those of the tree."""

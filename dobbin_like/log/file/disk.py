@@ -31,8 +31,8 @@ def open_file(path: str, flags: int, mode: int = 0o600) -> int:
     """Return a descriptor of a file, above 2. Raises OSError.
 
     If a program has closed 0, 1 and 2, as some daemons do, a file that got one of these numbers
-    would receive whatever is printed. No interrupt loses the descriptor:
-    the caller has it, or it is closed.
+    would receive whatever is printed. No interrupt loses the descriptor: the caller has it, or it
+    is closed.
     """
     fds: list[int] = []
     try:

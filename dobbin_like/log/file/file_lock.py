@@ -27,12 +27,17 @@ def try_lock(fd: int, path: str) -> bool:
     try:
         from portalocker import AlreadyLocked, LockException, LockFlags
     except OSError as error:  # Importing it has failed: there is no descriptor left.
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, path) from error
     try:
         _locker().lock(fd, LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
     except AlreadyLocked:
         return False
     except LockException as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno is None:  # That of a signal handler.
+            raise cause from None
         raise OSError(errno.ENOLCK, f"it can't be locked: {error}", path) from error
     return True
 

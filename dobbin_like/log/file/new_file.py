@@ -140,8 +140,8 @@ class NewFile:
                 text = os.strerror(errno.EEXIST)
                 raise FileExistsError(errno.EEXIST, text, self._place) from None
             return False
-        except OSError:  # A file system without links.
-            if os.path.exists(self._place):
+        except OSError as error:  # A file system without links.
+            if error.errno is None or os.path.exists(self._place):
                 raise
             return False
         return True

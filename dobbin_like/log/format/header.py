@@ -2,7 +2,7 @@
 
 The page identifies the file. Its words are 8 bytes each: 48 bits of value and 16 bits of
 check, so that a word that was read while it was written, or is damaged, is not believed. Each
-word has one guard, without which only recovery stores it, which holds all locks:
+word is stored by the holder of one lock, its guard; recovery holds all of them:
 
 ========  ===========  ==================================================================
 word      guard        what it says

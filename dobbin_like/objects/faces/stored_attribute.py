@@ -35,11 +35,14 @@ class StoredAttribute:
         raise ChangedBaseError(type(obj).__name__, ref.oid, found, expected)
 
 
-def taken(obj: Any, name: str) -> NoSuchAttributeError:
-    """Return the error for setting an attribute in which a class of ours has its content."""
+def taken(obj: Any, name: str, what: str = "setter") -> NoSuchAttributeError:
+    """Return the error for setting an attribute in which a class of ours has its content.
+
+    *what* is "deleter" for deleting it.
+    """
     base = our_base(obj.__class__).__name__
     instead = f"a {base} has its content there; give your attribute another name"
-    return NoSuchAttributeError(obj.__class__.__name__, f"setter of {name}", instead)
+    return NoSuchAttributeError(obj.__class__.__name__, f"{what} of {name}", instead)
 
 
 class NoItems:

@@ -44,9 +44,15 @@ def check_bases(cls: type) -> None:
 
 
 def check_names(cls: Any) -> None:
-    """Raise ClassNotSupported if the body has a name in which a base has its content."""
+    """Raise ClassNotSupported if the body has a name in which a base has its content.
+
+    A property of a public name answers before the content does, as its class wants it.
+    """
     content: frozenset[str] = getattr(cls, "_p_content", frozenset())
-    for name in () if is_ours(own_dict(cls)) else content.intersection(own_dict(cls)):
+    body = own_dict(cls)
+    for name in () if is_ours(body) else content.intersection(body):
+        if name[0] != "_" and hasattr(type(body[name]), "__set__"):
+            continue
         base = our_base(cls)
         reason = f"it defines {name}, where a {base.__name__} has its content; take another name"
         if name[0] != "_":
