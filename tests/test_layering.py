@@ -39,8 +39,8 @@ HOUSE = {
         "",
         (
             "ids  in_place  late  processes  processes.children  processes.interrupts "
-            "processes.left  processes.signals  processes.threaded_dict  processes.threads",
-            "contract.stored  exc.base",
+            "processes.left  processes.refusals  processes.signals  processes.threaded_dict",
+            "contract.stored  exc.base  processes.threads",
             "contract.storage  exc.classes  exc.conflicts  exc.indexes  exc.log  exc.objects "
             "exc.tools  exc.transactions",
             "contract.distant  contract.packed",

@@ -19,6 +19,7 @@ from dobbin_like.cli.common import ALLOW, AT, FOUND, LOG, command, importable, i
 from dobbin_like.cli.text import note
 from dobbin_like.database import Database
 from dobbin_like.exc import UncommittedChangesWarning
+from dobbin_like.processes.refusals import if_possible
 
 _HISTORY_LENGTH: Final = 10_000
 
@@ -138,13 +139,13 @@ def _completed(names: dict[str, Any]) -> Iterator[None]:
     readline.set_completer(Completer(names).complete)
     readline.parse_and_bind("tab: complete")
     history = os.environ.get("DOBBIN_HISTORY") or str(Path.home() / ".dobbin_history")
-    with contextlib.suppress(OSError):  # There is none yet.
+    with if_possible():  # There is none yet.
         readline.read_history_file(history)
     readline.set_history_length(_HISTORY_LENGTH)
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # It can't be kept, which is no reason to fail.
+        with if_possible():  # It can't be kept, which is no reason to fail.
             readline.write_history_file(history)
 
 

@@ -14,6 +14,7 @@ from typing import Final
 from dobbin_like.exc import LogMovedError
 from dobbin_like.log.file.at_path import check_path
 from dobbin_like.log.reading.readable import ReadableLog
+from dobbin_like.processes.refusals import if_possible
 
 __all__ = ["PathWatch"]
 
@@ -40,11 +41,8 @@ class PathWatch:
         found = self._log.has_news()
         if not found and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_SECONDS
-            try:
+            with if_possible():
                 self._look()
-            except OSError as error:
-                if error.errno is None:
-                    raise
         return found
 
     def _look(self) -> None:

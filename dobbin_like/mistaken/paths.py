@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from dobbin_like.exc import NotALogError
 from dobbin_like.mistaken.arguments import checked_path
+from dobbin_like.processes.refusals import if_possible
 
 _IMPORT: Final = "dobbin import --from {kind} {path} new.log makes a database of it"
 _STARTS: Final = {
@@ -64,11 +65,9 @@ def shelf_kind(path: str) -> str:
 
 
 def _has_hash(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            start = file.read(16)
-    except OSError:
-        return False
+    start = b""
+    with if_possible(), open(path, "rb") as file:
+        start = file.read(16)
     return any(word in (_BERKELEY, _BERKELEY[::-1]) for word in (start[:4], start[12:]))
 
 

@@ -6,6 +6,8 @@ import sys
 import threading
 import time
 
+from dobbin_like.processes.refusals import if_possible
+
 
 def start_thread(thread: threading.Thread) -> bool:
     """Start *thread*; return whether it runs: not when the interpreter ends, or has too many."""
@@ -39,8 +41,7 @@ class RunTime:
     def has_run(self) -> bool:
         """Return whether the thread has run since the last call; True: it can't be told."""
         seen = self._seen
-        try:
+        with if_possible():  # It may have ended, or been in the process that has forked this one.
             self._seen = time.clock_gettime(self._clock)
-        except OSError:  # It has ended, or was in the process that has forked this one.
-            return True
-        return self._seen != seen
+            return self._seen != seen
+        return True

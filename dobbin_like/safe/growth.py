@@ -14,6 +14,7 @@ import os
 import threading
 from typing import Final
 
+from dobbin_like.processes.refusals import if_possible
 from dobbin_like.processes.threads import start_thread
 from dobbin_like.storage import TransactionLog
 from dobbin_like.upkeep.auto_pack import LEAST_BYTES, AutoPack
@@ -59,8 +60,7 @@ class Growth:
         self._step = self._look()
 
     def _look(self) -> int:
-        try:
+        size = 0
+        with if_possible():
             size = os.stat(self._path).st_size  # noqa: PTH116  often
-        except OSError:
-            return 0
         return int(math.log(size / LEAST_BYTES, _STEP)) + 1 if size >= LEAST_BYTES else 0

@@ -17,6 +17,7 @@ from typing import Final
 from dobbin_like.exc import ClosedError, Error, PackError, PackRunningError, ReadOnlyStorageError
 from dobbin_like.log import TransactionLog
 from dobbin_like.mistaken.arguments import wrong_type
+from dobbin_like.processes.refusals import if_possible
 from dobbin_like.store import Store
 from dobbin_like.upkeep.pack import pack_file, sweep_after_pack
 from dobbin_like.upkeep.packs.report import PackReport
@@ -99,9 +100,10 @@ class AutoPack:
 
     def look(self) -> PackReport | None:
         """Pack if it is time; return the report, None if the file was not read or not packed."""
-        try:
+        size = 0
+        with if_possible():
             size = os.stat(self._path).st_size  # noqa: PTH116  often
-        except OSError:  # Nothing was committed yet, or it is being moved.
+        if not size:  # Nothing was committed yet, or it is being moved.
             return None
         if size < self._size:  # Another process has packed it: nearly all is needed.
             self._needed(size)

@@ -39,6 +39,7 @@ from dobbin_like.log.copies.packed_log import PackedLog, check_names
 from dobbin_like.log.file.at_path import check_opened
 from dobbin_like.log.file.new_file import PackFile, remove_left
 from dobbin_like.mistaken.arguments import check_callables, check_flags
+from dobbin_like.processes.refusals import if_possible
 from dobbin_like.store import Progress, Store
 from dobbin_like.timestamps import is_ahead, now, time_of
 from dobbin_like.upkeep.pack_copy import PackCopy
@@ -210,13 +211,10 @@ def _check_replaceable(path: str) -> None:
 
 def _mount_points() -> set[str]:
     """Return where something is mounted, as far as the system tells."""
-    try:
+    with if_possible():
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError as error:
-        if error.errno is None:
-            raise
-        return set()
-    return {os.fsdecode(_OCTAL.sub(_byte, line.split()[4])) for line in lines}
+        return {os.fsdecode(_OCTAL.sub(_byte, line.split()[4])) for line in lines}
+    return set()
 
 
 def _byte(found: re.Match[bytes]) -> bytes:

@@ -39,6 +39,7 @@ from dobbin_like.objects.codec.references import Marks
 from dobbin_like.objects.codec.state_reader import STREAM_CLASS, StateReader
 from dobbin_like.objects.codec.stream_keys import stored_stream, with_stream_key
 from dobbin_like.objects.faces.stream import StoredBytes
+from dobbin_like.processes.refusals import if_possible
 from dobbin_like.storages.as_of import AsOf
 from dobbin_like.store import Progress, Store
 from dobbin_like.texts import counted
@@ -135,11 +136,8 @@ def write_snapshot(
             if Path(target).stat().st_size or not Path(target).is_file():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
         mode = 0o600
-        try:
+        with if_possible():
             mode = mode_of(source.path)  # If it has a file.
-        except OSError as error:
-            if error.errno is None:
-                raise
         with NewFile(target, mode) as file:
             into = _IntoFile(target, file, source, tid)
             return _write(source, into, tid, progress, part_bytes)

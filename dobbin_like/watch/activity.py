@@ -8,7 +8,6 @@ written is not known either: syncs, for instance, and who has made which transac
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import time
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple, Self
 from dobbin_like.log import TransactionLog
 from dobbin_like.log.file.lock_table import FileLock, flock_of, locks_of_descriptor
 from dobbin_like.log.file.range_lock import SYNC
+from dobbin_like.processes.refusals import if_possible
 
 __all__ = ["Activity", "LogUser", "LogWatch", "users_of"]
 
@@ -178,7 +178,7 @@ class _Opened:
         for descriptor, writes in _descriptors(process, path):
             self.is_open = True
             self.writes |= writes
-            with contextlib.suppress(OSError):  # Closed meanwhile.
+            with if_possible():  # Closed meanwhile.
                 self.locks += locks_of_descriptor(descriptor, process)
 
     @property
@@ -188,10 +188,10 @@ class _Opened:
 
 def _descriptors(process: int, path: str) -> Iterator[tuple[int, bool]]:
     """Yield the open files of a process that are that at *path*, and whether it may write."""
-    with contextlib.suppress(OSError), os.scandir(f"/proc/{process}/fd") as entries:
+    with if_possible(), os.scandir(f"/proc/{process}/fd") as entries:
         wanted = os.stat(path)  # noqa: PTH116  device and inode
         for entry in entries:
-            with contextlib.suppress(OSError):  # Closed meanwhile.
+            with if_possible():  # Closed meanwhile.
                 found = entry.stat()
                 if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
                     link = entry.stat(follow_symlinks=False)
@@ -199,16 +199,14 @@ def _descriptors(process: int, path: str) -> Iterator[tuple[int, bool]]:
 
 
 def _processes() -> list[int]:
-    try:
+    with if_possible():
         return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
-    except OSError:
-        return []
+    return []
 
 
 def _command(process: int) -> str:
-    try:
+    words = []
+    with if_possible():  # It may have ended.
         words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-    except OSError:  # It has ended.
-        return ""
     # On one line, whatever it has: programs are given with -c, too.
     return " ".join(b" ".join(words).decode(errors="replace").split())

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dobbin_like.exc import IntegrityError, LogMovedError
+from dobbin_like.processes.refusals import if_possible
 
 _PIECE: Final = 1 << 20
 """Bytes that are read without asking whether they are there."""
@@ -75,13 +76,10 @@ def read_ahead(fd: int, path: str, offset: int, size: int, ahead: int) -> bytes:
     """
     if ahead > size:
         # It may be the bytes after them that the disk can't read.
-        try:
+        with if_possible():
             data = os.pread(fd, ahead, offset)
             if len(data) >= size:
                 return data
-        except OSError as error:
-            if error.errno is None:
-                raise
     return read_exactly(fd, path, offset, size)
 
 

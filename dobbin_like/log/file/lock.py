@@ -8,6 +8,7 @@ one instance share the open file. Knows nothing of frames.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -23,6 +24,7 @@ from typing import Final, NoReturn
 from dobbin_like.exc import ClosedError, LatePatchError, LockTimeout, SelfWaitError
 from dobbin_like.log.file.disk import DiskError
 from dobbin_like.processes.interrupts import reentrant_lock
+from dobbin_like.processes.refusals import if_possible
 from dobbin_like.processes.threaded_dict import ThreadedDict
 from dobbin_like.warn_after import Waits
 
@@ -241,11 +243,8 @@ class CommitLock:
         The descriptor is about to be closed: a thread that still wrote to it would write to
         any file that gets the number next.
         """
-        try:
+        with if_possible():  # The descriptor may be closed.
             self.release()  # What an acquire() of this thread has that was interrupted at its end.
-        except OSError as error:  # The descriptor may be closed.
-            if error.errno is None:
-                raise
         with self._mutex:
             self._closed = True
             self.unbind()
@@ -373,10 +372,9 @@ class CommitLock:
         # Late: it is rarely needed.
         from dobbin_like.log.file import lock_table
 
-        try:
+        holder = None
+        with if_possible(), contextlib.suppress(IndexError):
             # An instance that may write holds another lock of the file.
             file = lock_table.locks_of_descriptor(self._fd)[0].file
-        except (OSError, IndexError):
-            return "another process holds it"
-        holder, _ = lock_table.flock_of(file)
+            holder, _ = lock_table.flock_of(file)
         return f"{f'process {holder}' if holder else 'another process'} holds it"

@@ -6,11 +6,12 @@ the system hides processes of other users, and those outside a container.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from dobbin_like.processes.refusals import if_possible
 
 __all__ = ["FileLock", "flock_of", "locks_of_descriptor", "process_with"]
 
@@ -43,10 +44,9 @@ def flock_of(file: str) -> tuple[int | None, tuple[int, ...]]:
     Args:
         file: As the system calls it, in another lock of the same file.
     """
-    try:
+    text = ""
+    with if_possible():
         text = Path("/proc/locks").read_text("utf-8")
-    except OSError:
-        return None, ()
     found = [lock for line in text.splitlines() if (lock := _parsed(line)) is not None]
     flocks = [lock for lock in found if lock.kind == "FLOCK" and lock.file == file]
     holder = next((lock.process for lock in flocks if not lock.waits), None)
@@ -59,14 +59,15 @@ def process_with(fd: int, start: int) -> int | None:
     None: there is none, or it is not shown.
     """
     # By their names: a call on the file itself may have to wait for the disk.
-    try:
+    name = None
+    with if_possible():
         name = os.readlink(f"/proc/self/fd/{fd}")
-    except OSError:
+    if name is None:
         return None
     for descriptors in Path("/proc").glob("[0-9]*/fd"):
         process = int(descriptors.parent.name)
         # Its process has ended meanwhile, or is another user's.
-        with contextlib.suppress(OSError):
+        with if_possible():
             for each in descriptors.iterdir() if process != os.getpid() else ():
                 if os.readlink(each) == name:
                     locks = locks_of_descriptor(int(each.name), process)

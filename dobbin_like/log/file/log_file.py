@@ -24,6 +24,7 @@ from dobbin_like.log.file.words import Words
 from dobbin_like.log.format import header
 from dobbin_like.log.format.header import Page
 from dobbin_like.processes.interrupts import reentrant_lock
+from dobbin_like.processes.refusals import if_possible
 
 NO_FILE = -1
 
@@ -190,12 +191,9 @@ class LogFile:
 
     def looks_begun(self) -> bool:
         """Return whether attach() is worth while. Cost: one system call."""
-        try:
+        with if_possible():
             return os.stat(self.path).st_size >= header.PAGE_SIZE
-        except OSError as error:
-            if error.errno is None:
-                raise
-            return False
+        return False
 
     def forget(self) -> None:
         """Let go of a file that was opened for creation and is not at the path."""

@@ -24,6 +24,7 @@ from dobbin_like.log.file.file_lock import try_lock, unlock
 from dobbin_like.log.file.rights import take_over
 from dobbin_like.log.format import header
 from dobbin_like.processes.children import in_children
+from dobbin_like.processes.refusals import if_possible
 
 PACKED = ".pack"
 """What a packed log has behind its name while it is written."""
@@ -215,7 +216,7 @@ class NewFile:
     def __del__(self) -> None:
         # A thread was interrupted in closing it. Not in a child: the parent may be writing it.
         if self._file is not None and self._pid == os.getpid():
-            with contextlib.suppress(OSError):
+            with if_possible():
                 self._drop()
 
 
@@ -267,13 +268,10 @@ def is_no_file(path: str) -> bool:
 
     Writing would go to the device, or to the file the link leads to.
     """
-    try:
+    with if_possible():  # The next call says why, and what a directory is.
         mode = os.lstat(path).st_mode
-    except OSError as error:  # The next call says why, and what a directory is.
-        if error.errno is None:
-            raise
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+        return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    return False
 
 
 def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
@@ -284,7 +282,7 @@ def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
 
     Cost: One system call if there is none.
     """
-    try:
+    with if_possible():
         fd = open_file(path, os.O_RDWR | os.O_NOFOLLOW)
         try:
             if try_lock(fd, path):
@@ -293,9 +291,6 @@ def remove_stale(path: str, is_stale: Callable[[int], bool]) -> None:
                 unlock(fd)
         finally:
             os.close(fd)
-    except OSError as error:
-        if error.errno is None:
-            raise
 
 
 def _is_empty(fd: int) -> bool:
@@ -318,12 +313,9 @@ def remove_left(path: str, status: os.stat_result) -> None:
     """
     if status.st_nlink > 1:
         written = os.path.realpath(path) + _WRITTEN
-        try:
+        with if_possible():
             if _leads_to(written, status):  # First: opening a pipe waits for its other end.
                 _unlink_left(written, status)
-        except OSError as error:
-            if error.errno is None:
-                raise
 
 
 def _unlink_left(written: str, status: os.stat_result) -> None:

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Final
 
 from dobbin_like.log.file import disk
+from dobbin_like.processes.refusals import if_possible
 
 _LIST: Final = "system.posix_acl_access"
 _VERSION_SIZE: Final = 4
@@ -54,44 +55,29 @@ def take_over(fd: int, path: str, old: str) -> None:
         mode, rights = mode_of(old), b""
         _logger.warning("%s: its access control list can't be kept", path)
     if not rights:
-        try:
+        with if_possible():
             os.removexattr(fd, _LIST)  # That which the directory gives to new files.
-        except OSError as error:
-            _refused(error)
         os.fchmod(fd, mode)
 
 
 def _is_given(fd: int, path: str, status: os.stat_result) -> bool:
     """Give the file to an owner and a group, or to the group; return whether it has that."""
     for owner in (status.st_uid, -1):
-        try:
+        with if_possible():
             os.fchown(fd, owner, status.st_gid)
-        except OSError as error:
-            _refused(error)
-        else:
             return True
     return disk.status(fd, path).st_gid == status.st_gid
 
 
 def _is_listed(fd: int, rights: bytes) -> bool:
-    try:
+    with if_possible():
         os.setxattr(fd, _LIST, rights)
-    except OSError as error:
-        _refused(error)
-        return False
-    return True
+        return True
+    return False
 
 
 def _list_of(file: str | int) -> bytes:
     """Return the access control list of a file; nothing if it has none."""
-    try:
+    with if_possible():  # Most file systems know none.
         return os.getxattr(file, _LIST)
-    except OSError as error:  # Most file systems know none.
-        _refused(error)
-        return b""
-
-
-def _refused(error: OSError) -> None:
-    """Go on without what the system has refused. What a signal handler has raised is raised."""
-    if error.errno is None:
-        raise error
+    return b""
