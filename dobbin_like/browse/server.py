@@ -63,7 +63,7 @@ def serve(shown: Shown, bound: socket.socket, *, open_browser: bool, as_json: bo
     address = f"{origin}/{token}/"
     text = (
         f"{safe(shown.path)} is shown at\n{address}\n"
-        "Ctrl-C ends it. The address is the key: whoever has it can read the database."
+        "Ctrl-C ends it. The address is the key: anybody who has it can read the database."
     )
     show(text, {"path": shown.path, "address": address}, as_json=as_json)
     if open_browser and has_display():

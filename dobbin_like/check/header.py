@@ -82,7 +82,9 @@ def limits_of(fd: int, words: Words, report: Report) -> Limits:
         elif value is not None and value < PAGE_SIZE and index in _ENDS:
             report.add(4, where, f"the word {name} with {value}", f"at least {PAGE_SIZE}")
     if (values[FAILURES] or 0) & 1:
-        report.notes.append("a sync has failed; whoever opens the log next writes it again")
+        report.notes.append(
+            "a sync has failed; the next process that opens the log writes it again"
+        )
     end, sure = _certain_end(values, status, report, written=written)
     certain = end if sure else PAGE_SIZE
     return Limits(values[SAVED], certain, end if written else status.st_size, sure, block)

@@ -96,7 +96,9 @@ class Scan:
             text += f"zeros up to {first}, as in a copy to which rsync --append has added"
         else:
             text += "a program or a machine that died was writing them, or a copy was cut"
-        self.report.notes.append(f"{text}; whoever opens the log for writing cuts them off")
+        self.report.notes.append(
+            f"{text}; the next process that opens the log for writing cuts them off"
+        )
 
     def _check_saved(self, value: int | None, found: set[int]) -> None:
         """I10: Saved positions are where the header says."""

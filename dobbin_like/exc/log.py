@@ -211,7 +211,7 @@ class HistoryLostError(LogError):
     found: str
     text = (
         "{path}: the log has lost transactions, expected number {expected} as it was read, found "
-        "{found}; open the database again, and ask whoever looks after the server"
+        "{found}; open the database again, and ask the administrator of the server"
     )
 
 

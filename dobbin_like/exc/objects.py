@@ -152,8 +152,8 @@ class SharedStateChangedError(UsageError, RuntimeError):
     name: str
     text = (
         "{class_name} oid {oid}: .{name} was changed in shared state since it was stored or read; "
-        "all threads of this process see the change, and nobody stores it; call checkout() on the "
-        "object, then read the value from it again and change that"
+        "all threads of this process see the change, and it is never stored; call checkout() on "
+        "the object, then read the value from it again and change that"
     )
 
 

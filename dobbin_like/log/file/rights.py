@@ -47,7 +47,7 @@ def take_over(fd: int, path: str, old: str) -> None:
         mode, rights = mode & 0o707, b""
         _logger.warning(
             "%s: its group %d can't be kept, and has no rights to the new file; "
-            "let somebody of that group write it",
+            "let a user in that group write it",
             path,
             status.st_gid,
         )

@@ -106,7 +106,7 @@ def find_end(
     """
     path, place = buffer.path, tail
     if limit < tail.end:
-        text = "the end of the file: somebody has cut it"
+        text = "the end of the file, which was cut"
         raise IntegrityError(path, limit, text, f"at least {tail.end} bytes")
     for frame in whole_frames(buffer, tail, limit):
         place = frame.tail

@@ -37,7 +37,7 @@ def apply_certain(path: str, applied: Applied, words: Words) -> None:
     limit = durable
     if size < durable:
         if not _is_copy(applied.file, words):
-            text = "the end of the file: somebody has cut it"
+            text = "the end of the file, which was cut"
             raise IntegrityError(path, size, text, f"at least {durable} bytes")
         _logger.warning("%s: a copy that was cut at %d of %d bytes", path, size, durable)
         limit = size

@@ -283,7 +283,7 @@ def may_be_synced_in_time(file: LogFile, end: int, seconds: float) -> bool:
 def _check_not_repaired(found: int, failures: int) -> None:
     """Fail if the log was repaired since the append: another frame may be at the place."""
     if found >> 1 != failures >> 1:
-        text = "a sync had failed, and somebody has repaired the log since"
+        text = "a sync failed, and the log was repaired since"
         raise SyncFailedError(text)
 
 

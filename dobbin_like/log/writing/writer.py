@@ -141,7 +141,7 @@ class Writer:
             appended.catch_up(words, block)
         if size != appended.place.end or self._writing:
             if size < appended.place.end:
-                text = "the end of the file: somebody has cut it"
+                text = "the end of the file, which was cut"
                 expected = f"at least {appended.place.end} bytes"
                 raise IntegrityError(self._file.path, size, text, expected)
             self._adopt()

@@ -268,7 +268,7 @@ def find_out(
         if settled:
             return made
         if time.monotonic() > until:
-            reason = "whoever has locked the table meta does not go on"
+            reason = "another session keeps the table meta locked"
             raise ServerUnavailableError(lines.path, reason)
         time.sleep(_PAUSE_SECONDS)
 
