@@ -224,8 +224,9 @@ HOUSE = {
             "storages.postgres.ahead  storages.postgres.offers  storages.postgres.packs "
             "storages.postgres.packs.existing  storages.postgres.packs.pins "
             "storages.postgres.packs.statements  storages.postgres.streams",
-            "storages.postgres.at_head  storages.postgres.cache  storages.postgres.sending",
-            "storages.postgres.caching",
+            "storages.postgres.at_head  storages.postgres.cache "
+            "storages.postgres.cache.cache_file  storages.postgres.sending",
+            "storages.postgres.cache.update",
             "storages.postgres.reading",
             "storages.postgres.packs.packing  storages.postgres.writer",
             "storages.postgres.log",

@@ -36,8 +36,9 @@ if missing():
 import psycopg
 
 from dobbin_like.storage.postgres import PostgresLog
-from dobbin_like.storages.postgres import caching, reading
-from dobbin_like.storages.postgres.cache import Cache
+from dobbin_like.storages.postgres import reading
+from dobbin_like.storages.postgres.cache import update
+from dobbin_like.storages.postgres.cache.cache_file import Cache
 
 MANY = 1_000_000
 
@@ -170,8 +171,8 @@ def test_a_database_with_a_cache(server, schema, cache):
 
 
 def test_much_is_copied_in_blocks(opened, proxy, states, monkeypatch, cache):
-    monkeypatch.setattr(caching, "_BLOCK_BYTES", 2500)
-    monkeypatch.setattr(caching, "_ROWS", 3)
+    monkeypatch.setattr(update, "_BLOCK_BYTES", 2500)
+    monkeypatch.setattr(update, "_ROWS", 3)
     assert_loads(proxy, opened(), states, 0)
     assert_loads(proxy, opened(), states, 0)
     assert cache.read_bytes().count(b"BLCK") > 5
@@ -229,7 +230,7 @@ def test_a_server_that_lacks_the_end_of_the_log_does_not_complete_a_cache(
     opened, proxy, server, schema, states, monkeypatch, may_lag
 ):
     """The head was read from another server than the rest."""
-    monkeypatch.setattr(caching, "LEAST_SECONDS", 0.05)
+    monkeypatch.setattr(update, "LEAST_SECONDS", 0.05)
     opened().close()
     with opened() as log, PostgresLog(server.dsn(), schema=schema) as other:
         commit(other, {0: b"new"})
@@ -238,7 +239,7 @@ def test_a_server_that_lacks_the_end_of_the_log_does_not_complete_a_cache(
         cache = Cache(log._options["cache"], bytes.fromhex(log.sort_key.partition(":")[2]))
         rest = log._lines, log._statements, log._head
         with pytest.raises(ServerUnavailableError if may_lag else HistoryLostError):
-            caching.bring_up_to_date(cache, *rest, may_lag=may_lag)
+            update.bring_up_to_date(cache, *rest, may_lag=may_lag)
         assert cache.place.position == 10
         cache.close()
 

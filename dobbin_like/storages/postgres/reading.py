@@ -32,8 +32,8 @@ from dobbin_like.name_tables import NameTables
 from dobbin_like.storages.head import StorageWithHead
 from dobbin_like.storages.postgres.ahead import AHEAD_BYTES, Ahead
 from dobbin_like.storages.postgres.at_head import rows_as_of
-from dobbin_like.storages.postgres.cache import Cache
-from dobbin_like.storages.postgres.caching import bring_up_to_date
+from dobbin_like.storages.postgres.cache.cache_file import Cache
+from dobbin_like.storages.postgres.cache.update import bring_up_to_date
 from dobbin_like.storages.postgres.lines import Line, Lines
 from dobbin_like.storages.postgres.packs.existing import Existing
 from dobbin_like.storages.postgres.packs.pins import Pins

@@ -13,7 +13,7 @@ import psycopg
 
 from dobbin_like.exc import ServerUnavailableError
 from dobbin_like.storages.postgres.at_head import LEAST_SECONDS, rows_as_of, wait_for
-from dobbin_like.storages.postgres.cache import Cache, Place, Row
+from dobbin_like.storages.postgres.cache.cache_file import Cache, Place, Row
 from dobbin_like.storages.postgres.lines import Line, Lines
 from dobbin_like.storages.postgres.tables import PostgresTransaction, Statements
 
