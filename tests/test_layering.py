@@ -225,7 +225,8 @@ HOUSE = {
             "storages.postgres.packs.existing  storages.postgres.packs.pins "
             "storages.postgres.packs.statements  storages.postgres.streams",
             "storages.postgres.at_head  storages.postgres.cache "
-            "storages.postgres.cache.cache_file  storages.postgres.sending",
+            "storages.postgres.cache.cache_file  storages.postgres.creation "
+            "storages.postgres.sending",
             "storages.postgres.cache.update",
             "storages.postgres.reading",
             "storages.postgres.packs.packing  storages.postgres.writer",

@@ -7,22 +7,16 @@ it. Nothing else is kept in memory but the names of classes and shapes.
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, cast
 
-import psycopg
-
 from dobbin_like.contract import StoredVersion, Transaction
 from dobbin_like.exc import (
-    FormatVersionError,
     HistoryLostError,
     IntegrityError,
-    NotALogError,
     PastDroppedError,
-    ServerUnavailableError,
     SnapshotDroppedError,
     StreamMovedError,
 )
@@ -34,12 +28,12 @@ from dobbin_like.storages.postgres.ahead import AHEAD_BYTES, Ahead
 from dobbin_like.storages.postgres.at_head import rows_as_of
 from dobbin_like.storages.postgres.cache.cache_file import Cache
 from dobbin_like.storages.postgres.cache.update import bring_up_to_date
-from dobbin_like.storages.postgres.lines import Line, Lines
+from dobbin_like.storages.postgres.creation import find_tables
+from dobbin_like.storages.postgres.lines import Lines
 from dobbin_like.storages.postgres.packs.existing import Existing
 from dobbin_like.storages.postgres.packs.pins import Pins
 from dobbin_like.storages.postgres.tables import (
     CHUNK_SIZE,
-    FORMAT,
     PostgresTransaction,
     PostgresVersion,
     Statements,
@@ -54,20 +48,6 @@ _PAGE: Final = 1000
 
 _OBJECTS: Final = 100
 """Objects of a transaction that are read at once."""
-
-_CREATE_TRIES: Final = 20
-_CREATE_PAUSE_SECONDS: Final = 0.1
-
-_NO_TABLES: Final = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
-
-_ALSO_CREATED: Final = (
-    psycopg.errors.UniqueViolation,
-    psycopg.errors.DuplicateTable,
-    psycopg.errors.DuplicateObject,
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.InternalError,  # "tuple concurrently updated"
-)
-"""What one of two connections gets that create the same tables at the same moment."""
 
 
 def news_in(
@@ -116,7 +96,7 @@ class ReadablePostgres(StorageWithHead[PostgresTransaction]):
         self._ahead = Ahead()
         self._existing = Existing()
         self._pins = Pins(lines, self._statements, read_only=read_only)
-        store = self._open(create=create)
+        store = find_tables(lines, self._statements, create=create)
         self.sort_key: str = f"dobbin_like:{store.hex()}"
         if cache is not None:  # Before the head: it may be up to what is just committed.
             self._cache = Cache(cache, store)
@@ -128,35 +108,6 @@ class ReadablePostgres(StorageWithHead[PostgresTransaction]):
         self._existing.apply((), [oid for (oid,) in due])
         if self._cache is not None:
             bring_up_to_date(self._cache, lines, self._statements, self._head, may_lag=read_only)
-
-    def _open(self, *, create: bool) -> bytes:
-        """Return the id of the log; create its tables if they are not there."""
-        try:
-            number, store = self._one("meta") or refuse_empty(self.path)
-        except ServerUnavailableError as error:
-            if not isinstance(error.__cause__, _NO_TABLES):
-                raise
-            if not create:
-                raise NotALogError(self.path, "there are no tables of a log") from None
-            self._lines.run(self._create)
-            number, store = self._one("meta") or refuse_empty(self.path)
-        if number < FORMAT:
-            text = f"its tables are of format {number}, of a snapshot of the source before 0.1.0"
-            raise NotALogError(self.path, text)
-        if number > FORMAT:
-            raise FormatVersionError(self.path, number, FORMAT)
-        return bytes(store)
-
-    def _create(self, line: Line) -> None:
-        for attempt in range(_CREATE_TRIES):
-            try:
-                line.execute(self._statements.create(), prepare=False)  # One transaction.
-            except _ALSO_CREATED:
-                if attempt == _CREATE_TRIES - 1:
-                    raise
-                time.sleep(random.uniform(0, _CREATE_PAUSE_SECONDS))
-            else:
-                return
 
     # -- statements --------------------------------------------------------------
 
