@@ -72,7 +72,7 @@ from dobbin_like.storages.postgres.wire import Call, exchange
 def another_turn(log):
     """Let another process keep the others out."""
     with psycopg.connect(log._dsn) as connection:
-        connection.execute(f"select 1 from {log._options['schema']}.meta for update")
+        connection.execute(f"select 1 from {log._options.schema}.meta for update")
         yield
 
 
@@ -95,7 +95,7 @@ class TestPostgresLog(StorageTests):
         return PostgresLog(self.dsn, schema=self.schema)
 
     def again(self, storage, **options):
-        return PostgresLog(self.dsn, schema=storage._options["schema"], **options)
+        return PostgresLog(self.dsn, schema=storage._options.schema, **options)
 
     def pack(self, storage):
         pack_as_another(storage)
@@ -585,7 +585,7 @@ def test_a_database_is_opened_by_its_uri(server, schema):
         dobbin_like.open(uri, must_exist=True)
     with dobbin_like.open(f"{uri}&patience=3&lock_timeout=2&guard=no&sslmode=prefer") as database:
         database.run(lambda: database.set_root(PersistentDict(n=1)))
-        assert database.storage._options["lock_timeout"] == 2
+        assert database.storage._options.lock_timeout == 2
         assert not database._store.graph.guard
     with dobbin_like.open(uri, read_only=True) as database:
         assert database.root["n"] == 1

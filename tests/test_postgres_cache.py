@@ -97,8 +97,8 @@ class TestWithACache(StorageTests):
         return PostgresLog(self.dsn, schema=new_schema(), cache=self.cache)
 
     def again(self, storage, **options):
-        schema = storage._options["schema"]
-        return PostgresLog(self.dsn, schema=schema, cache=storage._options["cache"], **options)
+        schema = storage._options.schema
+        return PostgresLog(self.dsn, schema=schema, cache=storage._options.cache, **options)
 
     def pack(self, storage):
         pack_as_another(storage)
@@ -167,7 +167,7 @@ def test_a_database_with_a_cache(server, schema, cache):
         check_database(database).raise_if_bad()
         data = pickle.dumps(database.storage)
     with pickle.loads(data) as log:
-        assert log._options["cache"] == str(cache)
+        assert log._options.cache == str(cache)
 
 
 def test_much_is_copied_in_blocks(opened, proxy, states, monkeypatch, cache):
@@ -236,7 +236,7 @@ def test_a_server_that_lacks_the_end_of_the_log_does_not_complete_a_cache(
         commit(other, {0: b"new"})
         catch_up(log)
         take_back(server, schema, 10)
-        cache = Cache(log._options["cache"], bytes.fromhex(log.sort_key.partition(":")[2]))
+        cache = Cache(log._options.cache, bytes.fromhex(log.sort_key.partition(":")[2]))
         rest = log._lines, log._statements, log._head
         with pytest.raises(ServerUnavailableError if may_lag else HistoryLostError):
             update.bring_up_to_date(cache, *rest, may_lag=may_lag)
@@ -341,7 +341,7 @@ def test_a_cache_that_can_not_be_made_anew_is_done_without(
     if there != "nothing":
         with opened(schema="other" if there == "another log" else schema) as log:
             commit(log, {0: b"other"})
-        opened(schema=log._options["schema"]).close()
+        opened(schema=log._options.schema).close()
     if there == "what was lost":
         take_back(server, schema, 10)
 

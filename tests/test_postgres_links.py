@@ -58,7 +58,7 @@ class TestThroughPgBouncer(StorageTests):
         return PostgresLog(self.dsn, schema=new_schema(), prepare=False)
 
     def again(self, storage, **options):
-        schema = storage._options["schema"]
+        schema = storage._options.schema
         return PostgresLog(self.dsn, schema=schema, prepare=False, **options)
 
     def pack(self, storage):

@@ -1078,7 +1078,7 @@ def test_a_cache_that_is_made_while_a_pack_is_not_done_lacks_what_is_gone(
 def test_who_follows_goes_on_over_packs(database, opened, tmp_path):
     replica = tmp_path / "replica"
     with (
-        PostgresLog(database.storage._dsn, schema=database.storage._options["schema"]) as source,
+        PostgresLog(database.storage._dsn, schema=database.storage._options.schema) as source,
         Follower(source, replica) as follower,
     ):
         follower.catch_up()
@@ -1092,7 +1092,7 @@ def test_who_follows_goes_on_over_packs(database, opened, tmp_path):
             follower.catch_up()
             follower.compare()
     with (
-        PostgresLog(database.storage._dsn, schema=database.storage._options["schema"]) as source,
+        PostgresLog(database.storage._dsn, schema=database.storage._options.schema) as source,
         Follower(source, replica) as follower,
     ):
         assert follower.catch_up().copied == 0

@@ -649,7 +649,7 @@ def test_transactions_over_two_databases_do_not_wait_for_each_other(server, pool
         databases.sort(key=lambda database: database.storage.sort_key)
         for database in databases:
             database.run(lambda database=database: database.set_root(PersistentDict()))
-        other = open_it(databases[0].storage._options["schema"])
+        other = open_it(databases[0].storage._options.schema)
         ends.enter_context(in_another_process(other.storage))
 
         def add_to_both(key):

@@ -31,7 +31,7 @@ def pack_as_another(
     from dobbin_like import Database
     from dobbin_like.storage.postgres import PostgresLog
 
-    some = {name: log._options[name] for name in ("schema", "prepare")}
+    some = {"schema": log._options.schema, "prepare": log._options.prepare}
     with Database(PostgresLog(log._dsn, **some)) as database:
         return database.pack(keep, **options)
 

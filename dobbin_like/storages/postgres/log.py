@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Sequence
 from functools import partial
 from threading import get_ident
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, NamedTuple, Self
 
 from dobbin_like.contract import ClassRow, Entry, ShapeRow, Transaction
 from dobbin_like.exc import NotHeldError, OvertakenError, ReadOnlyStorageError, SelfWaitError
@@ -60,12 +60,42 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_locks_lock._at_fork_reinit)  # noqa: SLF001  as threading does
 
 
+class _Options(NamedTuple):
+    """What a log is opened with, and opened again with in another process."""
+
+    schema: str
+    lock_timeout: float | None
+    read_only: bool
+    patience: float
+    freshness: float
+    prepare: bool
+    cache: str | None
+
+    def check(self) -> None:
+        """Raise TypeError or ValueError for what can't be meant."""
+        check_texts(schema=self.schema)
+        _check_schema(self.schema)
+        check_flags(read_only=self.read_only, prepare=self.prepare)
+        check_lock_timeout(lock_timeout=self.lock_timeout)
+        check_span(patience=self.patience, freshness=self.freshness)
+
+
 def _check_schema(schema: str) -> None:
     """Raise ValueError for a name that PostgreSQL would cut: others may have what it becomes."""
     size = len(schema.encode())
     if not 0 < size <= _NAME_BYTES:
         text = f"schema={schema!r} has {size} bytes, expected a name of 1 to {_NAME_BYTES}"
         raise ValueError(text)
+
+
+def _absolute(path: str | os.PathLike[str] | None) -> str | None:
+    return None if path is None else os.path.abspath(path)  # noqa: PTH100  links stay links
+
+
+def _threads_lock(key: str, path: str) -> MemoryLock:
+    """Return the lock that all instances of this process have over one log."""
+    with _locks_lock:
+        return _locks.setdefault(key, MemoryLock(path))
 
 
 class PostgresLog(ReadablePostgres):
@@ -114,52 +144,40 @@ class PostgresLog(ReadablePostgres):
         prepare: bool = True,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
-        check_texts(dsn=dsn, schema=schema)
-        _check_schema(schema)
-        check_flags(read_only=read_only, create=create, prepare=prepare)
-        check_lock_timeout(lock_timeout=lock_timeout)
-        check_span(patience=patience, freshness=freshness)
-        self._lock_timeout = lock_timeout
-        self._options: dict[str, Any] = {
-            "schema": schema,
-            "lock_timeout": lock_timeout,
-            "read_only": read_only,
-            "patience": patience,
-            "freshness": freshness,
-            "prepare": prepare,
-            "cache": None if cache is None else os.path.abspath(cache),  # noqa: PTH100
-        }
+        check_texts(dsn=dsn)
+        check_flags(create=create)
         self._dsn = dsn
-        lines = Lines(dsn, schema, patience, prepare=prepare)
-        if not read_only:
-            lines.greet = DurabilitySettings(lines.path).check
-        try:
-            super().__init__(
-                lines,
-                schema,
-                create=create and not read_only,
-                read_only=read_only,
-                freshness=freshness,
-                cache=self._options["cache"],
-            )
-        except BaseException:
-            self._close_cache()
-            lines.close()
-            raise
-        lines.patience_seconds = patience
-        with _locks_lock:
-            self._lock = _locks.setdefault(self.sort_key, MemoryLock(self.path))
-        self._patience = patience
-        self._sender = Sender(lines, self._statements)
+        self._options = _Options(
+            schema, lock_timeout, read_only, patience, freshness, prepare, _absolute(cache)
+        )
+        self._options.check()
+        super().__init__(
+            self._connect(),
+            schema,
+            create=create and not read_only,
+            read_only=read_only,
+            freshness=freshness,
+            cache=self._options.cache,
+        )
+        self._lines.patience_seconds = patience
+        self._lock = _threads_lock(self.sort_key, self.path)
+        self._sender = Sender(self._lines, self._statements)
         self._writers: dict[int, Writer] = {}  # Of the threads between acquire() and release().
         self._crowded = 0  # Commits that are made in turn: another process was faster.
         self._token = new_token(self)
         warn_if_ahead(self.path, self.tid)
 
+    def _connect(self) -> Lines:
+        options = self._options
+        lines = Lines(self._dsn, options.schema, options.patience, prepare=options.prepare)
+        if not options.read_only:
+            lines.greet = DurabilitySettings(lines.path).check
+        return lines
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as *the same log*, opened again in another process with the same options."""
         self._check_open()
-        return reopened, (self._token, partial(type(self), **self._options), self._dsn)
+        return reopened, (self._token, partial(type(self), **self._options._asdict()), self._dsn)
 
     __copy__ = itself
     __deepcopy__ = itself
@@ -201,7 +219,7 @@ class PostgresLog(ReadablePostgres):
         self._check_open()
         if self.read_only:
             raise ReadOnlyStorageError(self.path, self.why_read_only)
-        me, timeout, started = get_ident(), self._lock_timeout, time.monotonic()
+        me, timeout, started = get_ident(), self._options.lock_timeout, time.monotonic()
         if me in self._writers:
             raise SelfWaitError(self.path)
         self._lock.acquire(self, timeout)
@@ -214,7 +232,7 @@ class PostgresLog(ReadablePostgres):
                 self._head,
                 self._existing,
                 lock_timeout=timeout,
-                answer_seconds=self._patience,
+                answer_seconds=self._options.patience,
             )
             if settled or self._crowded:
                 writer.take_turn(started)
@@ -281,7 +299,7 @@ class PostgresLog(ReadablePostgres):
         writer = self._writer("append()")
         if writer.let_others_on:
             if not self._lock.held(self):  # An interrupt has come before it was given back.
-                self._lock.acquire(self, self._lock_timeout)
+                self._lock.acquire(self, self._options.lock_timeout)
             writer.let_others_on = False
         rows = entries, classes, shapes
         try:
@@ -325,16 +343,16 @@ class PostgresLog(ReadablePostgres):
     def packing(self) -> Packing:
         """Return what packs the log, to be closed; see :mod:`dobbin_like.upkeep.packs.rows`."""
         self._check_open()
-        schema, prepare = self._options["schema"], self._options["prepare"]
-        lines = Lines(self._dsn, schema, _LONG_SECONDS, prepare=prepare)
-        lines.patience_seconds = self._patience
+        options = self._options
+        lines = Lines(self._dsn, options.schema, _LONG_SECONDS, prepare=options.prepare)
+        lines.patience_seconds = options.patience
         return Packing(
             lines,
             self._statements,
             self._head,
             self._pins,
-            lock_timeout=self._lock_timeout,
-            answer_seconds=self._patience,
+            lock_timeout=self._options.lock_timeout,
+            answer_seconds=self._options.patience,
         )
 
     # -- the end -----------------------------------------------------------------
@@ -347,12 +365,7 @@ class PostgresLog(ReadablePostgres):
         self._lock.wait_until_unused(self)
         self._sender.send_all()
         self._pins.close()
-        self._close_cache()
-        self._lines.close()
-
-    def _close_cache(self) -> None:
-        if self._cache is not None:
-            self._cache.close()
+        self._close_reading()
 
     def after_fork_in_child(self) -> None:
         self._lock.after_fork_in_child()

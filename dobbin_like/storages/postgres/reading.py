@@ -96,18 +96,34 @@ class ReadablePostgres(StorageWithHead[PostgresTransaction]):
         self._ahead = Ahead()
         self._existing = Existing()
         self._pins = Pins(lines, self._statements, read_only=read_only)
-        store = find_tables(lines, self._statements, create=create)
+        self.names: NameTables = NameTables()
+        try:
+            self._read_head(cache, create=create)
+        except BaseException:
+            self._close_reading()
+            raise
+
+    def _read_head(self, cache: str | None, *, create: bool) -> None:
+        """Find the log, and read what there is to be known of its last transaction."""
+        store = find_tables(self._lines, self._statements, create=create)
         self.sort_key: str = f"dobbin_like:{store.hex()}"
         if cache is not None:  # Before the head: it may be up to what is just committed.
             self._cache = Cache(cache, store)
-        self._head = transaction_of_row(self._one("head") or refuse_empty(self.path))
-        self.names: NameTables = NameTables()
-        for (meta,) in self._as_of(self._head, "names", self._head.sequence):
+        head = transaction_of_row(self._one("head") or refuse_empty(self.path))
+        self._head = head
+        for (meta,) in self._as_of(head, "names", head.sequence):
             self.names.update(*decode_meta(meta).names)
-        due = self._as_of(self._head, "due", self._head.sequence)
+        due = self._as_of(head, "due", head.sequence)
         self._existing.apply((), [oid for (oid,) in due])
         if self._cache is not None:
-            bring_up_to_date(self._cache, lines, self._statements, self._head, may_lag=read_only)
+            rest = self._lines, self._statements, head
+            bring_up_to_date(self._cache, *rest, may_lag=self.read_only)
+
+    def _close_reading(self) -> None:
+        """Close the cache and the connections."""
+        if self._cache is not None:
+            self._cache.close()
+        self._lines.close()
 
     # -- statements --------------------------------------------------------------
 
