@@ -216,7 +216,7 @@ HOUSE = {
         ),
     ),
     "storages.postgres": Room(
-        "ground  log.format  log.writing  storages",
+        "ground  log.format  log.file  log.writing  storages",
         (
             "storages.postgres  storages.postgres.lines",
             "storages.postgres.wire",

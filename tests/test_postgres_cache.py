@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import gc
+import itertools
 import os
 import pickle
 import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,6 +28,8 @@ from dobbin_like.exc import HistoryLostError, NotALogError, ServerUnavailableErr
 from dobbin_like.ids import Oid
 from tests.helpers import processes
 from tests.helpers.cutting_proxy import BEFORE, WAIT_SECONDS
+from tests.helpers.interrupts import interrupted_at_step
+from tests.helpers.log_files import open_files
 from tests.helpers.postgres_logs import pack_as_another, take_back
 from tests.helpers.postgres_server import missing, new_schema, serials
 
@@ -345,11 +348,11 @@ def test_a_cache_that_can_not_be_made_anew_is_done_without(
     if there == "what was lost":
         take_back(server, schema, 10)
 
-    def full(*_args, **_options):
+    def full(*_args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(tempfile, "mkstemp", full)
+        patch.setattr(os, "pwrite", full)
         log = opened()
     assert "shop.cache is not made anew: [Errno 28]" in caplog.text
     assert_loads(proxy, log, states, len(states))
@@ -522,7 +525,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("step", ["flock", "write", "replace"])
+@pytest.mark.parametrize("step", ["flock", "pwrite", "replace"])
 def test_what_a_killed_process_has_left_of_a_new_cache_is_removed(tmp_path, monkeypatch, step):
     path = tmp_path / "shop.cache"
     of_others = [
@@ -553,3 +556,23 @@ def test_what_a_killed_process_has_left_of_a_new_cache_is_removed(tmp_path, monk
         assert left.exists()
     Cache(str(path), b"a" * 16).close()
     assert {*tmp_path.iterdir()} == {path, *of_others}
+
+
+def test_an_interrupt_while_it_is_opened_loses_no_descriptor_and_leaves_nothing(tmp_path):
+    # The lost descriptor had the lock, so that nobody could bring the cache up to date.
+    path, before = tmp_path / "shop.cache", open_files()
+    for step in itertools.count():
+        Cache(str(path), b"a" * 16).close()
+        came = interrupted_at_step(step, lambda: Cache(str(path), b"b" * 16).close())
+        assert open_files() == before, step
+        assert [*tmp_path.iterdir()] == [path], step
+        if not came:
+            break
+    assert step > 30
+
+
+def test_a_cache_that_is_dropped_is_closed(tmp_path):
+    before = open_files()
+    Cache(str(tmp_path / "shop.cache"), b"a" * 16)
+    gc.collect()
+    assert open_files() == before

@@ -20,7 +20,6 @@ import logging
 import os
 import re
 import stat
-import tempfile
 import time
 from array import array
 from collections.abc import Iterable, Sequence
@@ -33,6 +32,7 @@ from zlib import crc32
 
 from dobbin_like.exc import NotALogError
 from dobbin_like.ids import Oid, Tid
+from dobbin_like.log.file.disk import cut, open_file, write
 from dobbin_like.storages.postgres.tables import DROPPED, PostgresVersion
 
 __all__ = ["Cache", "Place"]
@@ -46,6 +46,7 @@ _BLOCK: Final = Struct("<4sIQqq16sI")  # Magic, rows, bytes; position, tid, id; 
 _BLOCK_MAGIC: Final = b"BLCK"
 _ROW: Final = Struct("<qqqQII")  # Oid, tid, number; offset, size, checksum.
 _CRC: Final = Struct("<I")
+_NO_FILE: Final = -1
 _NEW: Final = ".new"  # Behind the name of a file until it is at its place.
 _PATIENCE_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.01
@@ -81,6 +82,8 @@ class Cache:
         NotALogError: There is something else, or another process makes the cache of another log.
     """
 
+    _fd = _NO_FILE
+
     def __init__(self, path: str, store: bytes) -> None:
         self.path: str = os.path.abspath(path)  # noqa: PTH100  links stay links
         self._head = _with_crc(_HEAD.pack(_MAGIC, _VERSION, store))
@@ -88,7 +91,6 @@ class Cache:
         self._changed: set[int] = set()  # Oids that have a newer version.
         self._usable = True
         self.writable: bool = False
-        self._fd = -1
         try:
             self._open()
         except BaseException:
@@ -111,7 +113,7 @@ class Cache:
     def _is_ours(self) -> bool:
         """Open the file; return False if it is that of another log, and locked."""
         self._close_file()
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = open_file(self.path, os.O_RDWR | os.O_CREAT)
         is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)  # A device would be replaced.
         self._lock()
         found = os.pread(self._fd, _START, 0) if is_file else b""
@@ -155,18 +157,21 @@ class Cache:
 
     def _replace(self) -> None:
         place = self._place
-        fd, name = tempfile.mkstemp(_NEW, f"{place}.", Path(place).parent)
+        name = f"{place}.{os.urandom(4).hex()}{_NEW}"
+        fd = _NO_FILE
         try:
+            fd = open_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             fcntl.flock(fd, fcntl.LOCK_EX)
-            os.write(fd, self._head)
+            write(fd, name, self._head, 0)
             os.replace(name, place)  # noqa: PTH105
+            os.dup2(fd, self._fd, inheritable=False)
         except BaseException:
-            os.close(fd)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)  # noqa: PTH108
             raise
-        old, self._fd = self._fd, fd
-        os.close(old)
+        finally:
+            if fd != _NO_FILE:
+                os.close(fd)
 
     @property
     def _place(self) -> str:
@@ -201,9 +206,12 @@ class Cache:
         self._close_file()
 
     def _close_file(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
+        fd, self._fd = self._fd, _NO_FILE
+        if fd != _NO_FILE:
             os.close(fd)
+
+    def __del__(self) -> None:
+        self._close_file()
 
     # -- blocks --------------------------------------------------------------------
 
@@ -237,7 +245,7 @@ class Cache:
 
     def begin(self) -> None:
         """Cut off what is not complete: add() follows. Raises OSError."""
-        os.ftruncate(self._fd, self._end)
+        cut(self._fd, self.path, self._end)
         self._next = self._end
 
     def add(self, rows: Sequence[Row], place: Place | None = None) -> None:
@@ -251,9 +259,7 @@ class Cache:
         told = (len(rows), at - start, *(place or self.place))
         head = _BLOCK.pack(_BLOCK_MAGIC, *told, crc32(table))
         block = b"".join((_with_crc(head), table, *datas))
-        written = os.pwrite(self._fd, block, self._next)
-        if written < len(block):
-            os.pwrite(self._fd, block[written:], self._next + written)
+        write(self._fd, self.path, block, self._next)
         self._next = at
         if place is not None:
             self._read_on()
@@ -333,7 +339,7 @@ class _Newest:
 def _remove_begun(path: str) -> None:
     """Remove a file that nobody writes, if it has nothing but what a cache begins with."""
     with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = open_file(path, os.O_RDWR)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             data = os.pread(fd, _START + 1, 0)
