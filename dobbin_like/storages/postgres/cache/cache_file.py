@@ -33,6 +33,7 @@ from zlib import crc32
 from dobbin_like.exc import NotALogError
 from dobbin_like.ids import Oid, Tid
 from dobbin_like.log.file.disk import cut, open_file, write
+from dobbin_like.processes.refusals import if_possible
 from dobbin_like.storages.postgres.tables import DROPPED, PostgresVersion
 
 __all__ = ["Cache", "Place"]
@@ -182,7 +183,7 @@ class Cache:
         """Remove what a killed process has left in _replace(). Requires the lock, as that does."""
         place = Path(self._place)
         left = re.compile(rf"{re.escape(place.name)}\.[a-z0-9_]{{8}}{re.escape(_NEW)}")
-        with contextlib.suppress(OSError):
+        with if_possible():
             for name in os.listdir(place.parent):  # noqa: PTH208  without a Path for each
                 if left.fullmatch(name):
                     _remove_begun(str(place.parent / name))
@@ -297,7 +298,7 @@ class Cache:
         if self._usable:  # Not closed meanwhile.
             self._usable = False
             _logger.warning("%s is not used any more, oid %d: %s", self.path, oid, reason)
-            with contextlib.suppress(OSError):
+            with if_possible():
                 if self._is_at_path():
                     os.unlink(self.path)  # noqa: PTH108
 
@@ -338,7 +339,7 @@ class _Newest:
 
 def _remove_begun(path: str) -> None:
     """Remove a file that nobody writes, if it has nothing but what a cache begins with."""
-    with contextlib.suppress(OSError):
+    with if_possible():
         fd = open_file(path, os.O_RDWR)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
