@@ -192,12 +192,10 @@ class Schedule:
         """Let others go on until something is so, or the process is killed."""
         task = self._current
         assert task is not None
+        # While all are killed, only a task of a process that is dead by then has its turn.
         while not ready() and not task.process.dead:
             task.ready = ready
-            if self._aborting:
-                self._hand_to(None, task.turn)
-            else:
-                self._go_on(task)
+            self._go_on(task)
         task.ready = None
 
     # -- inside ------------------------------------------------------------------
