@@ -42,7 +42,7 @@ from dobbin_like.exc import (
     UndoError,
 )
 from dobbin_like.objects.faces import working_copy
-from tests.helpers.interrupts import handled_at_step, interrupted, interrupting
+from tests.helpers.interrupts import each_step, handled_at_step, interrupted, interrupting
 from tests.helpers.processes import exit_code, forked
 from tests.helpers.steps import in_thread
 from tests.helpers.things import Thing
@@ -247,7 +247,7 @@ def test_an_interrupt_while_a_block_is_taken_back_leaves_nothing_of_it(db, tmp_p
     with Database(TransactionLog(tmp_path / "other", sync=False)) as other:
         with other.transaction():
             other.set_root(PersistentDict({"n": 0}))
-        for step in itertools.count():
+        for step in each_step():
             is_taken_back = False
             with contextlib.suppress(KeyboardInterrupt):
                 if not handled_at_step(step, change, interrupt):
@@ -274,7 +274,7 @@ def test_after_an_interrupt_the_next_block_is_no_part_of_what_was_interrupted(db
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    for step in itertools.count():
+    for step in each_step():
         kept = None  # As the prompt keeps it, and with it the block.
         try:
             if not handled_at_step(step, change, interrupt):
@@ -1200,7 +1200,7 @@ def test_a_handler_that_expects_a_conflict_leaves_the_lock_to_the_commit_it_is_i
             db.run(handled)
 
     came = True
-    for step in itertools.count():
+    for step in each_step():
         if not came:
             break
         contended[change.__code__] = 8 * early, 8

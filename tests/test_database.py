@@ -42,7 +42,7 @@ from dobbin_like.exc import (
     UncommittedChangesWarning,
 )
 from dobbin_like.transactions import fork
-from tests.helpers.interrupts import handled_at_step
+from tests.helpers.interrupts import each_step, handled_at_step
 from tests.helpers.processes import in_child, python_path, run
 from tests.helpers.steps import TIMEOUT_SECONDS, Steps, in_thread
 from tests.helpers.things import Thing
@@ -723,7 +723,7 @@ def test_whatever_a_signal_handler_does_in_a_fork_keeps_no_other_thread_from_any
 def test_a_child_that_is_interrupted_when_it_starts_commits_all_the_same(database, thing):
     """It had the locks of its parent for good, and was told that it is committing already."""
     parent = os.getpid()
-    for step in itertools.count():
+    for step in each_step():
         steps, came = itertools.count(), []
 
         def interrupt(frame, event, _argument, steps=steps, step=step, came=came):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import itertools
 import logging
 import os
 import threading
@@ -36,6 +35,7 @@ from dobbin_like.transactions.fork import opened
 from dobbin_like.upkeep import auto_pack
 from tests.helpers.interrupts import (
     ProbedLock,
+    each_step,
     handled_at_step,
     interrupted,
     interrupted_at_step,
@@ -120,7 +120,7 @@ def test_what_commits_is_told_so_wherever_an_interrupt_comes(
     other, told = again(), []
     caplog.set_level(logging.WARNING)
 
-    for number in itertools.count(1):
+    for number in each_step(1):
         transaction.begin()
         before = thing.x
         change(thing)
@@ -150,7 +150,7 @@ def test_a_state_is_read_after_any_error_in_reading_it(database, again, error):
     database.set_root(Thing(x=0, l=[Thing(number=n, when=[{n}]) for n in range(3)]))
     transaction.commit()
 
-    for number in itertools.count(1):
+    for number in each_step(1):
         root = (other := again()).root
 
         def read(root=root):
@@ -173,7 +173,7 @@ def test_after_an_interrupted_commit_an_abort_is_an_abort(database, again):
     transaction.commit()
     other = again()
 
-    for number in itertools.count(1):
+    for number in each_step(1):
         change(thing)
         done = not interrupted(transaction.commit, number, module=TRANSACTIONS)
         transaction.abort()
@@ -221,7 +221,7 @@ def test_a_vetoed_commit_whose_abort_is_interrupted_never_counts(database, again
         with contextlib.suppress(ValueError):
             transaction.commit()
 
-    for number in itertools.count(1):
+    for number in each_step(1):
         change(thing)
         transaction.get().join(Vetoes())
         done = not interrupted(commit, number, module=TRANSACTIONS)
@@ -268,7 +268,7 @@ def test_a_view_that_begins_while_a_commit_is_interrupted_sees_all_of_it_or_noth
     shared.lock = ProbedLock(shared.lock, lambda: views or views.append(Reading(database)))
     begun = 0
 
-    for number in itertools.count(1):
+    for number in each_step(1):
         checkout(root.a, root.b)
         root.a.x = root.b.x = number
         done = not interrupted(transaction.commit, number, module=GRAPH)
@@ -293,7 +293,7 @@ def test_a_lock_is_given_back_wherever_its_block_is_interrupted(make):
             assert lock._recursion_count() == 2
 
     with lock:
-        for step in itertools.count():
+        for step in each_step():
             done = not interrupted_at_step(step, hold)
 
             assert lock._recursion_count() == 1, step
@@ -314,7 +314,7 @@ def test_an_interrupt_while_old_files_are_dropped_leaves_no_lock_held(database):
     publisher = database._store.publisher
     assert publisher.keeps_past
 
-    for step in itertools.count():
+    for step in each_step():
         done = not interrupted_at_step(step, publisher.drop_generations)
 
         assert not publisher.lock._is_owned(), step
@@ -330,7 +330,7 @@ def test_an_interrupt_while_another_file_is_followed_to_leaves_no_lock_held(path
         lock = log._writing.lock
         log.acquire()
         log.release()
-        for step in itertools.count():
+        for step in each_step():
             done = not interrupted_at_step(step, lambda: lock.rebind(lambda: None))
 
             assert not lock.kept_free._is_owned(), step
@@ -343,7 +343,7 @@ def test_an_interrupt_while_another_file_is_followed_to_leaves_no_lock_held(path
 
 def test_an_interrupt_while_a_view_is_retired_leaves_no_lock_held_and_the_view_ends(database):
     shared = database._store.graph.shared
-    for step in itertools.count(1):  # 0 is before it begins.
+    for step in each_step(1):  # 0 is before it begins.
         view, next_one = View({}), View({})
         shared.begin_view(view)
         done = not interrupted_at_step(step, lambda view=view: shared.retire_view(view))
@@ -359,7 +359,7 @@ def test_an_interrupt_while_a_view_is_retired_leaves_no_lock_held_and_the_view_e
 
 def test_an_interrupt_leaves_no_type_out_of_those_that_are_shared():
     module = "dobbin_like.objects.values.value_kinds"
-    for number in itertools.count(1):
+    for number in each_step(1):
         cls = type("Fresh", (Thing,), {})
         done = not interrupted(lambda cls=cls: KINDS[cls], number, module=module)
 
@@ -375,7 +375,7 @@ def test_no_interrupt_of_these_tests_is_lost_in_the_finalizer_of_a_pin(storage):
     def pin_and_let_go():
         Pin(storage, NO_TID)  # What is lost in its finalizer fails the test: it is a warning.
 
-    for number in itertools.count(1):
+    for number in each_step(1):
         if not interrupted(pin_and_let_go, number):
             break
     assert number > 3
@@ -383,7 +383,7 @@ def test_no_interrupt_of_these_tests_is_lost_in_the_finalizer_of_a_pin(storage):
 
 def test_an_interrupt_while_a_sync_is_put_off_neither_loses_it_nor_lets_close_fail(monkeypatch):
     monkeypatch.setattr(flusher, "_DELAY_SECONDS", 0)
-    for number in itertools.count(1):
+    for number in each_step(1):
         done = threading.Event()
         syncs = flusher.Flusher("a.log", done.set)
         was = interrupted(syncs.wake, number, "dobbin_like.log.writing.flusher")
@@ -406,7 +406,7 @@ def test_a_log_whose_closing_was_interrupted_is_free_for_its_own_thread(path):
         database.set_root(Thing(x=0))
         transaction.commit()
 
-    for step in itertools.count():
+    for step in each_step():
         database = Database(path)
         transaction.begin()
         change_only(database.root)
@@ -431,7 +431,7 @@ def test_a_database_whose_closing_was_interrupted_can_be_closed_again(path):
         database.set_root(Thing(x=0))
         transaction.commit()
 
-    for step in itertools.count():
+    for step in each_step():
         database = Database(path)
         transaction.begin()
         change_only(database.root)
@@ -469,7 +469,7 @@ def test_an_opening_that_is_interrupted_leaves_nothing_open_and_no_thread(path, 
         transaction.commit()
     before = list(opened)
 
-    for step in itertools.count(0, stride):
+    for step in each_step(stride=stride):
         held = []
         came = interrupted_at_step(
             step, lambda held=held: held.append(Database(path, pack_when=pack_when))
@@ -490,7 +490,7 @@ def test_an_opening_that_is_interrupted_leaves_nothing_open_and_no_thread(path, 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_opening_that_is_interrupted_leaves_the_storage_free():
     """It belonged to the database that never was, and was refused ever after."""
-    for step in itertools.count():
+    for step in each_step():
         storage, held = MemoryLog(), []
         came = interrupted_at_step(
             step, lambda storage=storage, held=held: held.append(Database(storage))
@@ -534,7 +534,7 @@ def test_an_interrupt_while_a_file_is_opened_or_made_leaves_no_descriptor_and_no
     gc.collect()  # What a test before this one has left may go in its course.
     before = open_files()
 
-    for step in itertools.count():
+    for step in each_step():
         came = interrupted_at_step(step, lambda: act(path))
 
         gc.collect()
@@ -575,9 +575,6 @@ def test_the_thread_that_packs_ends_if_closing_was_interrupted_before_it_was_tol
 
     thread.join(TIMEOUT_SECONDS)
     assert not thread.is_alive()
-
-
-MOST_STEPS = 3000
 
 
 def raise_timeout():
@@ -631,8 +628,7 @@ def test_a_timeout_that_a_handler_raises_is_not_taken_for_an_error_of_the_system
         database.set_root(Thing(x=0))
         transaction.commit()
 
-    # What was interrupted is collected later: until then, each opening may take more steps.
-    for step in range(0, MOST_STEPS, stride):
+    for step in each_step(stride=stride):
         database = Database(path, transaction_manager=transaction.TransactionManager())
         came = raised = False
         try:
@@ -651,7 +647,7 @@ def test_a_file_whose_closing_was_interrupted_can_be_closed_again(path):
         database.set_root(Thing(x=0))
         transaction.commit()
 
-    for step in itertools.count():
+    for step in each_step():
         file = LogFile(str(path), read_only=True)
         file.open()
         descriptor = file.fd

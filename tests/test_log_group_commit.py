@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import multiprocessing
 import os
 import sys
@@ -31,7 +30,7 @@ from dobbin_like.log.writing.recovery import recover
 from dobbin_like.persistent import PersistentDict, checkout
 from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.transactions.commit import lock
-from tests.helpers.interrupts import handled_at_step
+from tests.helpers.interrupts import each_step, handled_at_step
 from tests.helpers.log_files import tids, words_of
 from tests.helpers.power import count_syncs, fail_syncs
 from tests.helpers.processes import exit_code, forked, forked_in_c, in_child
@@ -1245,7 +1244,7 @@ def test_a_log_of_which_the_closing_is_interrupted_is_closed_or_can_be(
         if sys._getframe(2).f_code is not finish_despite_interrupts.__code__:  # Not at its begin.
             raise KeyboardInterrupt
 
-    for number in itertools.count():
+    for number in each_step():
         log = TransactionLog(path, sync=sync)
         append(log, 0, b"state")
         try:

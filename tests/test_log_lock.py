@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import multiprocessing
 import os
 import shutil
@@ -35,7 +34,7 @@ from dobbin_like.log.file import lock as commit_lock
 from dobbin_like.log.file.disk import DiskError
 from dobbin_like.log.format.header import WAITING
 from dobbin_like.log.writing import writable
-from tests.helpers.interrupts import handled_at_step
+from tests.helpers.interrupts import each_step, handled_at_step
 from tests.helpers.processes import forked, in_child, outlive_parent, python_path, run, start
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.tracing import tracing
@@ -785,7 +784,7 @@ def test_what_a_signal_handler_raises_under_the_lock_is_no_error_of_the_disk(
     def interrupt() -> None:
         raise TimeoutError
 
-    for number in itertools.count():
+    for number in each_step():
         with TransactionLog(tmp_path / f"{number}.log", sync=sync) as log:
             commit(log, 0, b"first")
             log.acquire()

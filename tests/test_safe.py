@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import enum
 import gc
-import itertools
 import os
 import shutil
 import signal
@@ -42,6 +41,7 @@ from dobbin_like.safe import opening
 from dobbin_like.safe.block import SafeBlock
 from dobbin_like.safe.stored import LARGE_BYTES
 from tests.helpers.interrupts import (
+    each_step,
     handled_at_step,
     interrupted,
     interrupted_at_step,
@@ -519,7 +519,7 @@ def test_what_a_signal_handler_stores_is_stored_or_refused(kept, path, act):
         handled += 1
 
     with safe.open(path, pack_when=None) as other:
-        for step in itertools.count():
+        for step in each_step():
             other["foreign"] = step
             before = other.get("n", 0)
             if not handled_at_step(step * 7, lambda: act(kept), handler):
@@ -988,7 +988,7 @@ def test_an_interrupt_while_a_block_is_taken_back_leaves_nothing_of_it(kept):
             kept["n"] = 1
             kept["n"] = 1 / 0
 
-    for step in itertools.count():
+    for step in each_step():
         came = interrupted_at_step(step, change)
         assert kept["n"] == 0
         assert kept._groups.current is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import linecache
 import sys
@@ -20,6 +21,23 @@ NO_CALL_BEFORE = (
 )
 """No signal comes between lines in which nothing is called: two are of Applied.move_to(), the last
 of Block. The one that comes before the first line of its end has tests of its own."""
+
+
+MOST_STEPS = 10_000
+"""No function that a test interrupts at each of its steps has as many."""
+
+
+def each_step(first=0, stride=1):
+    """Yield one step after the other, until the loop over them is left; fail if it never is.
+
+    What was interrupted and is garbage may add steps to what comes after it. It is collected now
+    and then: else the steps might grow in number as fast as they are tried.
+    """
+    for number, step in enumerate(range(first, MOST_STEPS, stride)):
+        if number % 50 == 0:
+            gc.collect()
+        yield step
+    raise AssertionError(f"it has not come to its end in {MOST_STEPS} steps")
 
 
 class Interrupt:
