@@ -805,6 +805,29 @@ def test_what_a_signal_handler_raises_under_the_lock_is_no_error_of_the_disk(
             break
 
 
+def test_a_timeout_of_a_handler_in_the_wait_for_the_lock_is_raised(path: Path) -> None:
+    """It was lost where the wait had come to its end, and LockTimeout was raised in its place."""
+    came: list[int] = []
+
+    def interrupt() -> None:
+        came.append(step)
+        raise TimeoutError
+
+    with TransactionLog(path, sync=False, lock_timeout=0.001) as log:
+        commit(log, 0, b"first")
+        with path.open("r+b") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)  # As another process holds it.
+            for step in each_step():
+                with pytest.raises((LockTimeout, TimeoutError)) as caught:
+                    handled_at_step(step, log.acquire, interrupt)
+                log.release()
+                if step not in came:
+                    break
+                assert caught.type is TimeoutError, step
+        assert step > 20
+        commit(log, 0, b"second")
+
+
 def test_who_lets_others_go_first_waits_for_them_no_longer_than_for_the_lock(path: Path) -> None:
     steps = Steps()
     has_given_up = threading.Event()

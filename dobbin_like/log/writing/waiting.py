@@ -5,7 +5,6 @@ The lock itself does not tell. A holder that sees a waiting process lets it go f
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from dobbin_like.log.format.header import WAITING
@@ -41,8 +40,11 @@ class Waiting:
 
     def give_up(self) -> None:
         """Clear the note: this instance does not wait any more."""
-        with contextlib.suppress(OSError):  # The error of the wait must not be hidden.
+        try:
             self.got_it()
+        except OSError as error:  # That of the wait must not be hidden.
+            if error.errno is None:
+                raise
 
     def forget_the_dead(self) -> None:
         """Clear the word if the process in it has died."""
