@@ -214,38 +214,40 @@ class LogFile:
     def _close_descriptor(self) -> None:
         fd = getattr(self, "fd", NO_FILE)
         if fd != NO_FILE and self._is_descriptor(fd):
-            # First: the next file with this number marks its former owner, which may be open
-            # again by then.
-            _owners.pop(fd, None)
-            # Without a call: an interrupt comes before both, to be repeated, or after both.
-            self.is_given_away = True
-            if not (self.is_in_use and self._keep_number(fd)):
-                try:
+            nothing = self._open_nothing() if self.is_in_use else NO_FILE
+            try:
+                # First: the next file with this number marks its former owner, which may be open
+                # again by then.
+                _owners.pop(fd, None)
+                # Without a call: an interrupt comes before both, to be repeated, or after both.
+                self.is_given_away = True
+                if nothing == NO_FILE:
                     os.close(fd)
-                except OSError as error:
-                    # It is closed all the same. What must stay was synced before, and this must
-                    # not hide the error because of which the file is closed.
-                    if error.errno is None:
-                        raise
+                else:
+                    os.dup2(nothing, fd, inheritable=False)
+            except OSError as error:
+                # It is closed all the same. What must stay was synced before, and this must not
+                # hide the error because of which the file is closed.
+                if error.errno is None:
+                    raise
+            finally:
+                if nothing != NO_FILE:
+                    os.close(nothing)
+            if nothing != NO_FILE:
+                weakref.finalize(self, os.close, fd)
         self.fd = NO_FILE
 
-    def _keep_number(self, fd: int) -> bool:
-        """Close the file, but keep its number taken while another call may still use it.
+    def _open_nothing(self) -> int:
+        """Open what takes the number of a file that is closed while another call may use it.
 
-        Such calls fail, so that nothing is written to another file.
+        Such calls fail then, so that nothing is written to another file.
         """
         try:
-            nothing = disk.open_file(os.devnull, os.O_RDONLY)
+            return disk.open_file(os.devnull, os.O_RDONLY)
         except OSError as error:
             if error.errno is None:
                 raise
-            return False
-        try:
-            os.dup2(nothing, fd, inheritable=False)
-        finally:
-            os.close(nothing)
-        weakref.finalize(self, os.close, fd)
-        return True
+            return NO_FILE
 
     def _is_descriptor(self, fd: int) -> bool:
         """Return whether the number is still that of the file, as this instance has opened it.

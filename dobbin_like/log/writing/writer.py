@@ -101,7 +101,6 @@ class Writer:
 
         What was visible in a file that was replaced is durable in the one that replaced it.
         """
-        self._file = self._log.file
         self.loose_end: Promise | None = None
         self.synced_end: Promise | None = None
         self.appended: Appended = Appended(self._log)
@@ -110,6 +109,7 @@ class Writer:
         self._writing = False
         self._prepared: tuple[bytes, LoggedTransaction] | None = None
         self.unseen = []
+        self._file = self._log.file  # Last: if this is interrupted before, start() does it again.
 
     def after_fork_in_child(self) -> None:
         """Forget what the parent was writing."""
