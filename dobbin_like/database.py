@@ -130,10 +130,10 @@ class Database(NoMapping, Generic[RootT]):
         elif not sync or lock_timeout is not None or read_only or must_exist:
             text = "sync, lock_timeout, read_only and must_exist are for a path, not for a storage"
             raise TypeError(text)
+        elif not is_storage(storage):
+            text = f"expected a path or a storage, got {type(storage).__name__}"
+            raise TypeError(text)
         try:
-            if not is_storage(storage):
-                text = f"expected a path or a storage, got {type(storage).__name__}"
-                raise TypeError(text)
             self._store = Store(
                 self, storage, transaction_manager=transaction_manager, allow=allow, guard=guard
             )

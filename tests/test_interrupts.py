@@ -14,7 +14,6 @@ from portalocker.portalocker import FlockLocker
 
 from dobbin_like import Database, PersistentList, checkout
 from dobbin_like.check import check_log
-from dobbin_like.contract import is_storage
 from dobbin_like.exc import StorageInUseError
 from dobbin_like.ids import NO_TID
 from dobbin_like.log.file.disk import open_file, sync_directory
@@ -482,18 +481,6 @@ def test_a_log_whose_opening_is_interrupted_at_its_end_gives_the_file_back(path)
     assert str(path) not in open_files()
 
 
-def test_a_database_whose_opening_is_interrupted_gives_the_file_back(path):
-    """It kept the file, and its place among those that write, until it was collected."""
-    with Database(path) as database:
-        database.set_root(Thing(x=0))
-        transaction.commit()
-
-    with interrupting(is_storage), pytest.raises(KeyboardInterrupt):
-        Database(path)
-
-    assert str(path) not in open_files()
-
-
 @pytest.mark.parametrize("pack_when", [None, 0.5])
 @pytest.mark.parametrize(
     "stride", [7, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "each"]
@@ -513,9 +500,9 @@ def test_an_opening_that_is_interrupted_leaves_nothing_open_and_no_thread(path, 
 
         for database in held:
             database.close()
+        assert str(path) not in open_files(), step
         gc.collect()
         assert list(opened) == before, step
-        assert str(path) not in open_files(), step
         assert not [each for each in threading.enumerate() if each.name.startswith("pack")], step
         if not came:
             break
@@ -580,6 +567,20 @@ def test_an_interrupt_while_a_file_is_opened_or_made_leaves_no_descriptor_and_no
         if not came:
             break
     assert step > 1
+
+
+def test_a_new_file_that_is_interrupted_in_its_place_can_be_opened_while_that_is_handled(path):
+    """It was locked until it was collected, and who opened it before waited for ever."""
+    for step in each_step():
+        file = NewFile(str(path), 0o600)
+        with file:
+            file.put(replace=True)
+            came = interrupted_at_step(step, lambda file=file: file.__exit__(None, None, None))
+            if came and step > 0:  # 0 is before it begins.
+                assert str(path) not in open_files(), step
+        if not came:
+            break
+    assert step > 5
 
 
 def test_a_close_that_is_interrupted_before_its_last_step_gives_the_file_back(path):

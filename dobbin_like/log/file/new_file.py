@@ -24,6 +24,7 @@ from dobbin_like.log.file.file_lock import try_lock, unlock
 from dobbin_like.log.file.rights import take_over
 from dobbin_like.log.format import header
 from dobbin_like.processes.children import in_children
+from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.processes.refusals import if_possible
 
 PACKED = ".pack"
@@ -95,7 +96,11 @@ class NewFile:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._drop()
+        try:
+            finish_despite_interrupts(self._drop)
+        except BaseException:
+            self._drop()  # It may have come before the first step.
+            raise
 
     def put(self, *, replace: bool) -> None:
         """Bring all to stable storage, and the file to its place, in one step.
