@@ -41,6 +41,7 @@ from dobbin_like.exc import (
 )
 from dobbin_like.jobs.patience import Patience
 from tests.helpers import processes
+from tests.helpers.interrupts import each_step, interrupted_at_step
 from tests.helpers.steps import Steps, in_thread
 from tests.helpers.transactions import commit_elsewhere
 
@@ -87,6 +88,22 @@ def do(database: Database, claim: Any, error: Exception | None = None) -> None:
 
 def failed_count(database: Database) -> int:
     return sum(record.failed for record in database.transactions())
+
+
+# A generator that is let go of in the midst can't raise one.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_job_whose_claim_is_interrupted_is_there_for_the_next_one(database, jobs):
+    """An interrupt out of the commit left it to nobody until its lease had run out."""
+    put(database, 1)
+    for step in each_step(stride=5):
+        held = []
+        came = interrupted_at_step(step, lambda held=held: held.append(claimed(jobs, lease=LONG)))
+        claim = held.pop() if held else claimed(jobs)
+        with database.transaction():
+            claim.release()
+        if not came:
+            break
+    assert step > 500
 
 
 # -- claiming -------------------------------------------------------------------------------

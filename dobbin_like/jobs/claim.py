@@ -36,6 +36,7 @@ from dobbin_like.jobs.patience import Patience
 from dobbin_like.mistaken.arguments import check_span, check_texts, check_timeout
 from dobbin_like.objects.faces.base import checkout
 from dobbin_like.store import Store
+from dobbin_like.transactions.in_commit import is_interrupt
 from dobbin_like.warn_outside import warn_outside
 
 __all__ = ["Claim", "Claims"]
@@ -60,6 +61,8 @@ class Claim(Generic[T]):
     with the transaction in which they are made.
     """
 
+    _is_left = False  # The loop that has given it out goes on.
+
     def __init__(self, store: Store, jobs: QueueParts, job: Job[T]) -> None:
         self._store, self._jobs = store, jobs
         self.job = job
@@ -67,7 +70,6 @@ class Claim(Generic[T]):
         self.attempt: int = job.attempts
         self._is_settled = False  # In the block that was entered.
         self._is_begun = False  # Somebody has entered it, or called what ends it.
-        self._is_left = False  # The loop that has given it out goes on.
 
     @property
     def item(self) -> T:
@@ -290,12 +292,22 @@ class Claims(Generic[T]):
             patience.due = next_due(self._jobs)
         if patience.due > seconds():
             return None
-        return run_alone(store, self._take, _NO_PART)
+        taken: list[Claim[T]] = []
+        try:
+            run_alone(store, partial(self._take, taken), _NO_PART)
+        except BaseException as error:
+            if is_interrupt(error):  # It is raised out of the commit: nobody gets the job.
+                for claim in taken:
+                    with suppress(LeaseLostError):  # It was not committed.
+                        run(store, claim.release)
+            raise
+        return taken[0] if taken else None
 
-    def _take(self) -> Claim[T] | None:
+    def _take(self, taken: list[Claim[T]]) -> None:
         job = take(self._jobs, self._lease)
-        # Made here: after the transaction the job may be another attempt's.
-        return None if job is None else Claim(self._store, self._jobs, job)
+        if job is not None:
+            # Made here: after the transaction the job may be another attempt's.
+            taken.append(Claim(self._store, self._jobs, job))
 
 
 def _refuse(store: Store) -> NoReturn:
