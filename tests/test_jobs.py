@@ -35,8 +35,10 @@ from dobbin_like import (
 from dobbin_like.exc import (
     BlockError,
     ClaimDroppedWarning,
+    ClassNotSupported,
     ClosedError,
     LeaseLostError,
+    NoSuchAttributeError,
     UncommittedChangesError,
 )
 from dobbin_like.jobs.patience import Patience
@@ -343,7 +345,7 @@ def test_only_what_is_dead_is_tried_again_and_the_error_says_what_it_is(database
         assert "a worker has claimed it" in refused(job)
     assert "was acknowledged" in refused(job)
     for none in job.id, None, "a":
-        assert "expected a job, one of dead.values()" in refused(none)
+        assert "expected a job: put() returns it" in refused(none)
     assert len(jobs) == 1
 
 
@@ -1182,3 +1184,95 @@ def test_a_loop_that_breaks_or_fails_is_not_told(database, jobs):
         jobs.claim(LONG, 0)
         del _claim
         gc.collect()
+
+
+# -- taking a job back ------------------------------------------------------------------
+
+
+def test_a_job_that_nobody_has_claimed_can_be_cancelled(database, jobs):
+    put(database, 1, 2, 3)
+    put(database, "late", delay=LONG)
+    _, ready, _, late = jobs
+    with database.transaction():
+        assert jobs.cancel(ready)
+        assert jobs.cancel(late)
+        assert not jobs.cancel(ready)
+    assert items(jobs) == [1, 3]
+    with database.transaction():
+        assert not jobs.cancel(late)
+
+
+def test_a_job_that_is_claimed_done_dead_or_elsewhere_is_not_cancelled(database, jobs):
+    with database.transaction() as root:
+        checkout(root)
+        root["others"] = JobQueue()
+        elsewhere = root["others"].put(0)
+    put(database, 1)
+    claim = jobs.claim(lease=LONG)
+    with database.transaction():
+        assert not jobs.cancel(claim.job)
+        assert not jobs.cancel(elsewhere)
+    with database.transaction():
+        claim.ack()
+    with database.transaction():
+        assert not jobs.cancel(claim.job)
+
+    one = open_dead(database, jobs)
+    with database.transaction():
+        assert not jobs.cancel(one)
+    assert list(jobs.dead.values()) == [one]
+    assert len(database.root["others"]) == 1
+
+
+def open_dead(database: Database, jobs: JobQueue) -> Any:
+    put(database, "dies")
+    claim = jobs.claim(lease=LONG)
+    with database.transaction():
+        checkout(claim.job)
+        claim.job.left = 0
+        claim.nack("it broke")
+    return claim.job
+
+
+def test_who_cancels_a_job_that_a_worker_claims_meanwhile_gets_a_conflict(database, jobs):
+    put(database, 1, 2)
+    first = next(iter(jobs))
+    transaction.begin()
+    assert jobs.cancel(first)
+    claim = in_thread(jobs.claim)
+    assert claim.job is first
+    with pytest.raises(ConflictError):
+        transaction.commit()
+    transaction.abort()
+    with database.transaction():
+        assert not jobs.cancel(first)
+
+
+def test_cancelling_a_job_merges_with_putting_and_claiming_others(database, jobs):
+    put(database, *range(5))
+    with database.transaction():
+        assert jobs.cancel(list(jobs)[3])
+        in_thread(put, database, "new")
+        in_thread(jobs.claim)
+    with database.reading():
+        assert sorted(map(str, items(jobs))) == ["0", "1", "2", "4", "new"]
+
+
+def test_what_is_cancelled_must_be_a_job(jobs):
+    with pytest.raises(TypeError, match="a str was given, expected a job: put"):
+        jobs.cancel("1")
+
+
+# -- what a queue of jobs consists of ---------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ready", "waiting", "dead"])
+def test_the_content_of_a_queue_is_not_replaced(database, jobs, name):
+    """The next use failed with a bare TypeError, and the jobs were gone."""
+    with pytest.raises(NoSuchAttributeError, match=f"setter of {name}: a JobQueue has"):
+        setattr(jobs, name, None)
+    with pytest.raises(NoSuchAttributeError, match=f"deleter of {name}"):
+        delattr(jobs, name)
+    for value in (None, property(len)):
+        with pytest.raises(ClassNotSupported, match=f"defines {name}, where a JobQueue has"):
+            type("Mails", (JobQueue,), {"__module__": __name__, name: value})

@@ -37,6 +37,36 @@ def get(queue: Any) -> Any:
     return queue.get()
 
 
+def remove(queue: Any, item: Any) -> None:
+    checkout(queue)
+    queue.remove(item)
+
+
+def test_an_item_is_removed_wherever_it_is(queue, again):
+    remove(queue, 1)
+    transaction.commit()
+    assert list(queue)[:2] == list(again().root)[:2] == [0, 2]
+    with pytest.raises(ValueError, match="1 is not in this PersistentQueue"):
+        remove(queue, 1)
+
+
+def test_removing_merges_with_what_is_put_and_taken_by_others(database, queue):
+    before = list(queue)
+    remove(queue, 1)
+    commit_elsewhere(lambda: (put(queue, "new"), get(queue)))
+    transaction.commit()
+    assert list(queue) == [*before[2:], "new"]
+
+
+def test_an_item_that_another_has_taken_is_not_removed(database, queue):
+    remove(queue, 0)
+    commit_elsewhere(lambda: get(queue))
+    with pytest.raises(ConflictError):
+        transaction.commit()
+    transaction.abort()
+    assert 0 not in queue
+
+
 def test_what_comes_first_goes_first(queue, again):
     expected = list(queue)
     generator = random.Random(1)

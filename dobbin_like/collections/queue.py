@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from dobbin_like.collections.common import Container, going_over, plain, shown, writable
 from dobbin_like.objects.deltas.overlay_dict import OverlayQueue, first_key, next_number
 from dobbin_like.objects.faces.elsewhere import IN_QUEUES, telling
+from dobbin_like.objects.values.short import short
 
 T = TypeVar("T")
 
@@ -60,6 +61,21 @@ class PersistentQueue(Container, Generic[T]):
         items = self._items
         item: T = items[_oldest(items)]
         return item
+
+    def remove(self, item: T) -> None:
+        """Remove the oldest item that is equal to *item*; raise ``ValueError`` if there is none.
+
+        If another transaction takes the same item first, this one has a conflict.
+
+        Cost: The items that come before it.
+        """
+        items = writable(self)
+        for number, each in items.items():
+            if each is item or each == item:
+                del items[number]
+                return
+        text = f"{short(item)} is not in this {type(self).__name__}"
+        raise ValueError(text)
 
     def __iter__(self) -> Iterator[T]:
         return going_over(self, plain(self).values())

@@ -4,6 +4,7 @@
 
     put ──> ready ──claim──> waiting (claimed) ──ack──> gone
     put with a delay ──> waiting ──due──> ready
+    ready, or waiting with a delay ──cancel──> gone
     claimed ──nack, or its lease runs out──> waiting or ready; after the last attempt ──> dead
 
 ``ready`` has a queue for each priority, whose items merge; ``waiting`` is sorted by the time at
@@ -125,6 +126,16 @@ def why_alive(jobs: QueueParts, job: Job[Any]) -> str:
     return "it waits for its delay to end, and is tried again by itself"
 
 
+def check_job(job: object) -> None:
+    """Raise TypeError if *job* is none, but what was put, or the id of one."""
+    if not isinstance(job, Job):
+        text = (
+            f"a {type(job).__name__} was given, expected a job: put() returns it, the queue "
+            "iterates over those that are not done, and dead.values() are the dead"
+        )
+        raise TypeError(text)
+
+
 # -- moving a job ---------------------------------------------------------------------------
 
 
@@ -166,6 +177,20 @@ def take_out(jobs: QueueParts, job: Job[Any]) -> None:
     checkout(jobs.waiting)
     assert job.due is not None, "it is ready"
     del jobs.waiting[job.due, job.id]
+
+
+def drop(jobs: QueueParts, job: Job[Any]) -> bool:
+    """Take *job*, which nobody has claimed, from where it is; return whether it was there."""
+    if job.due is None:
+        queue = jobs.ready[job.priority]
+        checkout(queue)
+        with suppress(ValueError):  # It is done, dead or of another queue.
+            queue.remove(job)
+            return True
+    elif (job.due, job.id) in jobs.waiting:
+        take_out(jobs, job)
+        return True
+    return False
 
 
 def give_back(jobs: QueueParts, job: Job[Any], delay: float) -> None:

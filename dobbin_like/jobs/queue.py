@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 from dobbin_like.collections import BTree, PersistentDict, PersistentQueue
 from dobbin_like.collections.common import going_over
 from dobbin_like.database import Database, store_of
+from dobbin_like.exc import ObjectNotFound
 from dobbin_like.jobs.claim import Claim, Claims
 from dobbin_like.jobs.parts import (
     PRIORITIES,
     Job,
+    check_job,
+    drop,
     due_in,
     due_jobs,
     give_back,
@@ -23,6 +27,7 @@ from dobbin_like.jobs.parts import (
 from dobbin_like.mistaken.arguments import check_span, check_timeout
 from dobbin_like.objects.faces.base import Persistent, checkout
 from dobbin_like.objects.faces.elsewhere import IN_JOB_QUEUES, telling
+from dobbin_like.objects.faces.stored_attribute import taken
 from dobbin_like.objects.values.refs import set_native_dict
 
 T = TypeVar("T")
@@ -53,7 +58,8 @@ class JobQueue(Persistent, Generic[T]):
 
     __module__ = "dobbin_like.jobs"  # The name that logs have for it.
 
-    _p_content = frozenset({"max_attempts", "backoff"})
+    _p_content = frozenset({"ready", "waiting", "dead"})
+    _p_options = frozenset({"max_attempts", "backoff"})
 
     if TYPE_CHECKING:  # By its name, the module is another one, without these classes.
         max_attempts: int
@@ -83,6 +89,16 @@ class JobQueue(Persistent, Generic[T]):
         self.max_attempts = max_attempts
         self.backoff = backoff
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._p_content:
+            raise taken(self, name)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._p_content | self._p_options:
+            raise taken(self, name, "deleter")
+        super().__delattr__(name)
+
     # -- for all ----------------------------------------------------------------------------
 
     def put(self, item: T, *, priority: int = 0, delay: float = 0.0) -> Job[T]:
@@ -99,12 +115,23 @@ class JobQueue(Persistent, Generic[T]):
         place(self, job)
         return job
 
+    def cancel(self, job: Job[T]) -> bool:
+        """Take out a job that is ready or delayed; return whether it was. Part of the transaction.
+
+        False: a worker has claimed it, or it is done, dead or of another queue; nothing changed.
+        If a worker claims it before the transaction commits, that has a conflict; run again, this
+        returns False. A claimed job goes on, and is the worker's until its lease has run out.
+
+        Cost: Of a ready job, those of its priority that come before it.
+        """
+        check_job(job)
+        with suppress(ObjectNotFound):  # It is done, and packed away.
+            return not job.claimed and drop(self, job)
+        return False
+
     def requeue(self, job: Job[T]) -> None:
         """Let a dead job be tried again, as often as a new one; ``KeyError``: it is not dead."""
-        given: Any = job
-        if not isinstance(given, Job):
-            text = f"a {type(given).__name__} was given, expected a job, one of dead.values()"
-            raise TypeError(text)
+        check_job(job)
         checkout(self.dead)
         if job.id not in self.dead:
             text = f"job {job.id:x} is not among the dead of this queue: {why_alive(self, job)}"

@@ -193,10 +193,14 @@ _CLAIM: Final = "claim() gives a worker the next job for a time, claims() one af
 _FAILED: Final = "let the error leave the block of a claim, or call its nack()"
 _PUT_JOB: Final = "put(item) adds a job"
 
+_CANCEL: Final = "cancel(job) takes out a job that no worker has claimed"
+
 IN_JOB_QUEUES: Final = {
     "ack": _DONE,
     "add": _PUT_JOB,
     "append": _PUT_JOB,
+    "delete": _CANCEL,
+    "discard": _CANCEL,
     "done": _DONE,
     "enqueue": _PUT_JOB,
     "fail": _FAILED,
@@ -211,7 +215,9 @@ IN_JOB_QUEUES: Final = {
     "push": _PUT_JOB,
     "put_nowait": _PUT_JOB,
     "release": "release() of a claim gives its job back",
+    "remove": _CANCEL,
     "retry": "requeue(job) lets a dead job be tried again",
+    "revoke": _CANCEL,
     "size": "len(queue) counts the jobs that are not done, qsize() those to be claimed",
     "submit": _PUT_JOB,
     "take": _CLAIM,

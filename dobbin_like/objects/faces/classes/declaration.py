@@ -44,23 +44,24 @@ def check_bases(cls: type) -> None:
 
 
 def check_names(cls: Any) -> None:
-    """Raise ClassNotSupported if the body has a name in which a base has its content.
+    """Raise ClassNotSupported if the body has a name in which a base has its content or an option.
 
-    A property of a public name answers before the content does, as its class wants it.
+    A property may stand for an option: it answers first, as its class wants it.
     """
-    content: frozenset[str] = getattr(cls, "_p_content", frozenset())
     body = own_dict(cls)
-    for name in () if is_ours(body) else content.intersection(body):
-        if name[0] != "_" and hasattr(type(body[name]), "__set__"):
-            continue
-        base = our_base(cls)
-        reason = f"it defines {name}, where a {base.__name__} has its content; take another name"
-        if name[0] != "_":
-            reason = (
-                f"it defines {name}, which each {base.__name__} has of its own, so that this one "
-                "would never be used; set it in the constructor"
-            )
+    if is_ours(body):
+        return
+    base = our_base(cls).__name__
+    for name in getattr(cls, "_p_content", frozenset()).intersection(body):
+        reason = f"it defines {name}, where a {base} has its content; take another name"
         raise ClassNotSupported(cls.__name__, reason)
+    for name in getattr(cls, "_p_options", frozenset()).intersection(body):
+        if not hasattr(type(body[name]), "__set__"):
+            reason = (
+                f"it defines {name}, which each {base} has of its own, so that this one would "
+                "never be used; set it in the constructor"
+            )
+            raise ClassNotSupported(cls.__name__, reason)
 
 
 def check_declaration(name: str, namespace: dict[str, Any]) -> None:
