@@ -298,7 +298,8 @@ class Claims(Generic[T]):
         except BaseException as error:
             if is_interrupt(error):  # It is raised out of the commit: nobody gets the job.
                 for claim in taken:
-                    with suppress(LeaseLostError):  # It was not committed.
+                    # It may not be committed; if it is and this fails, its lease runs out.
+                    with suppress(Exception):
                         run(store, claim.release)
             raise
         return taken[0] if taken else None
