@@ -15,8 +15,9 @@ from portalocker.portalocker import FlockLocker
 from dobbin_like import Database, PersistentList, checkout
 from dobbin_like.check import check_log
 from dobbin_like.exc import StorageInUseError
+from dobbin_like.exchange.new_database import NewDatabase
 from dobbin_like.ids import NO_TID
-from dobbin_like.log.file.disk import open_file, sync_directory
+from dobbin_like.log.file.disk import named, open_file, sync_directory
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.writing import flusher
@@ -600,6 +601,17 @@ def test_a_new_file_that_is_interrupted_in_its_place_can_be_opened_while_that_is
         if not came:
             break
     assert step > 5
+
+
+def test_an_import_that_is_interrupted_at_its_end_leaves_no_part_and_no_lock(path):
+    new = NewDatabase(str(path), "an import")
+    new.__enter__()
+
+    with interrupting(named.__wrapped__), pytest.raises(KeyboardInterrupt):
+        new.__exit__(None, None, None)
+
+    assert not list(path.parent.glob("*.part"))
+    assert not [name for name in open_files() if name.startswith(str(path.parent))]
 
 
 def test_a_close_that_is_interrupted_before_its_last_step_gives_the_file_back(path):

@@ -146,8 +146,11 @@ class NewDatabase:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        with named(self._file.path):  # What was not written yet is, at its end.
-            self._opened.__exit__(*error)
+        try:
+            with named(self._file.path):  # What was not written yet is, at its end.
+                self._opened.__exit__(*error)
+        finally:
+            self._opened.close()  # An interrupt may have come before.
 
     def __contains__(self, oid: int) -> bool:
         """Return whether an object with this oid was put."""
