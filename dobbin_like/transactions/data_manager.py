@@ -70,7 +70,7 @@ from dobbin_like.transactions.commit.state import (
     PUBLISHED,
     CommitState,
 )
-from dobbin_like.transactions.in_commit import hold, hold_doubt
+from dobbin_like.transactions.in_commit import hold
 from dobbin_like.transactions.lost_changes import (
     ABORT,
     KeptContainer,
@@ -373,8 +373,6 @@ class DataManager:
         if self._state.is_committed(transaction):
             try:
                 self.tpc_finish(transaction)
-            except InDoubtError as doubt:
-                hold_doubt(transaction, doubt)
             except (Error, OSError):
                 pass  # For this database, it is one of others, should it ever be visible.
             else:

@@ -15,11 +15,10 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
-from dobbin_like.exc import Error, InDoubtError, SelfWaitError
+from dobbin_like.exc import Error, SelfWaitError
 
 COMMITTING: Final = "Committing"
 """The status of a transaction while its participants commit."""
@@ -28,7 +27,7 @@ DECIDED: Final = (COMMITTING, "Committed")
 """The states of a transaction to which nothing can be added any more."""
 
 _HELD: Final = "dobbin_like_held_interrupt"
-"""The attribute of a transaction for what its commit or abort is to raise at its end."""
+"""The attribute of a transaction for an interrupt that came when it was decided."""
 
 _OPEN: Final = ("Active", COMMITTING)
 
@@ -68,49 +67,16 @@ def is_interrupt(error: BaseException) -> bool:
     return not isinstance(error, Error) and getattr(error, "errno", None) is None
 
 
-def hold_doubt(transaction: Any, doubt: InDoubtError) -> None:
-    """Let the commit of *transaction* raise *doubt* when it is done, and not an interrupt.
-
-    The abort that finds it out can raise nothing: that package would only log it.
-    """
-    interrupt = getattr(transaction, _HELD, None)
-    if interrupt is not None:
-        doubt.__cause__ = interrupt
-    setattr(transaction, _HELD, doubt)
-
-
 def end_then_raise(end: Callable[[Any], object], reference: weakref.ref[Any]) -> None:
-    """Commit or abort a transaction, then raise what was held; what is in doubt goes first.
-
-    After an interrupt at its end, its manager has it no more: else it would be the thread's
-    transaction for good, to which nothing can be added.
-    """
+    """Commit or abort a transaction, then raise the interrupt that was held."""
     transaction: Any = reference()
-    manager = transaction._manager  # noqa: SLF001  There is no public way to ask.
     try:
         end(transaction)
-    except BaseException as error:
-        if manager is not None and transaction._manager is None:  # noqa: SLF001
-            with suppress(ValueError):  # It does not have it any more.
-                manager.free(transaction)
-        held = _taken(transaction)
-        if held is None or held is error:
-            raise
-        if isinstance(error, InDoubtError):
-            raise error from held
-        if isinstance(held, InDoubtError):
-            raise held from error
-        raise held  # noqa: B904  What it comes from is its own.
-    held = _taken(transaction)
-    if held is not None:
-        raise held
-
-
-def _taken(transaction: Any) -> BaseException | None:
-    held: BaseException | None = getattr(transaction, _HELD, None)
-    if held is not None:
-        setattr(transaction, _HELD, None)
-    return held
+    finally:
+        interrupt = getattr(transaction, _HELD, None)
+        if interrupt is not None:
+            setattr(transaction, _HELD, None)
+            raise interrupt
 
 
 def _is_in_commit(transaction: Any) -> bool:
