@@ -13,7 +13,7 @@ import transaction
 from portalocker.portalocker import FlockLocker
 
 from dobbin_like import Database, PersistentList, checkout
-from dobbin_like.check import check_log
+from dobbin_like.check import check_database, check_log
 from dobbin_like.exc import StorageInUseError
 from dobbin_like.exchange.new_database import NewDatabase
 from dobbin_like.ids import NO_TID
@@ -22,6 +22,7 @@ from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.writing import flusher
 from dobbin_like.log.writing.appended import Appended
+from dobbin_like.log.writing.writer import Writer
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
 from dobbin_like.processes.interrupts import (
@@ -712,3 +713,20 @@ def test_a_file_whose_closing_was_interrupted_can_be_closed_again(path, in_use):
 def change_only(thing):
     checkout(thing)
     thing.x += 1
+
+
+def test_what_is_stored_after_the_making_of_an_index_was_interrupted_is_in_it(path):
+    """The index was committed, but this process did not keep it: what came later was missing."""
+    with Database(path) as database:
+        database.set_root(PersistentList([Thing(x=0)]))
+        transaction.commit()
+        with interrupting(Writer._tell_end), pytest.raises(KeyboardInterrupt):
+            database.index(Thing, "x")
+        transaction.abort()
+        database.index(Thing, "x")
+        with database.transaction() as things:
+            checkout(things)
+            things.append(Thing(x=1))
+    with Database(path) as database:
+        assert check_database(database).ok
+        assert [thing.x for thing in database.find(Thing, x=1)] == [1]

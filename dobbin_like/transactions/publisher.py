@@ -78,9 +78,12 @@ class Publisher:
                 self.storage.apply(self.storage.read_news())
 
     def note_classes(self) -> None:
-        """Note what new names of classes mean for the indexes."""
-        names = self.storage.names
-        self.graph.indexed = names.class_number(*CATALOG_CLASS) is not None
+        """Note what new names of classes mean for the indexes.
+
+        Indexes that were there stay: of a commit that was interrupted, the names come later.
+        """
+        if self.storage.names.class_number(*CATALOG_CLASS) is not None:
+            self.graph.indexed = True
         self.graph.keeper = None
 
     def has_news(self) -> bool:
