@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import gc
-import itertools
 import os
 import pickle
 import random
@@ -28,7 +27,7 @@ from dobbin_like.exc import HistoryLostError, NotALogError, ServerUnavailableErr
 from dobbin_like.ids import Oid
 from tests.helpers import processes
 from tests.helpers.cutting_proxy import BEFORE, WAIT_SECONDS
-from tests.helpers.interrupts import interrupted_at_step
+from tests.helpers.interrupts import each_step, handled_at_step, interrupted_at_step
 from tests.helpers.log_files import open_files
 from tests.helpers.postgres_logs import pack_as_another, take_back
 from tests.helpers.postgres_server import missing, new_schema, serials
@@ -560,14 +559,33 @@ def test_what_a_killed_process_has_left_of_a_new_cache_is_removed(tmp_path, monk
 
 def test_an_interrupt_while_it_is_opened_loses_no_descriptor_and_leaves_nothing(tmp_path):
     # The lost descriptor had the lock, so that nobody could bring the cache up to date.
+    gc.collect()
     path, before = tmp_path / "shop.cache", open_files()
-    for step in itertools.count():
+    for step in each_step():
         Cache(str(path), b"a" * 16).close()
         came = interrupted_at_step(step, lambda: Cache(str(path), b"b" * 16).close())
         assert open_files() == before, step
         assert [*tmp_path.iterdir()] == [path], step
         if not came:
             break
+    assert step > 30
+
+
+def test_the_timeout_of_a_handler_is_not_taken_for_an_error_of_the_disk(tmp_path):
+    """It was logged, and the cache done without."""
+    path = tmp_path / "shop.cache"
+
+    def interrupt():
+        raise TimeoutError("the time is over")
+
+    for step in each_step():
+        Cache(str(path), b"a" * 16).close()
+        try:
+            came = handled_at_step(step, lambda: Cache(str(path), b"b" * 16).close(), interrupt)
+        except TimeoutError:
+            continue
+        assert not came, step
+        break
     assert step > 30
 
 

@@ -9,6 +9,7 @@ import os
 
 from dobbin_like.log.format.header import WAITING
 from dobbin_like.log.reading.readable import ReadableLog
+from dobbin_like.processes.refusals import if_possible
 
 __all__ = ["Waiting"]
 
@@ -40,11 +41,8 @@ class Waiting:
 
     def give_up(self) -> None:
         """Clear the note: this instance does not wait any more."""
-        try:
+        with if_possible():  # The error of the wait must not be hidden.
             self.got_it()
-        except OSError as error:  # That of the wait must not be hidden.
-            if error.errno is None:
-                raise
 
     def forget_the_dead(self) -> None:
         """Clear the word if the process in it has died."""

@@ -188,12 +188,11 @@ IN_COUNTERS: Final = {
 """Methods of a PersistentCounter, by name."""
 
 _DONE: Final = "leave the block of a claim without an error, or call its ack()"
+_CANCEL: Final = "cancel(job) takes out a job that no worker has claimed"
 _CLAIM: Final = "claim() gives a worker the next job for a time, claims() one after the other"
 
 _FAILED: Final = "let the error leave the block of a claim, or call its nack()"
 _PUT_JOB: Final = "put(item) adds a job"
-
-_CANCEL: Final = "cancel(job) takes out a job that no worker has claimed"
 
 IN_JOB_QUEUES: Final = {
     "ack": _DONE,

@@ -152,6 +152,8 @@ class Cache:
         try:
             self._replace()
         except OSError as error:  # The disk is full, or the like.
+            if error.errno is None:
+                raise
             _logger.warning("%s is not made anew: %s", self.path, error)
             self._usable = False
             self.unlock()
@@ -286,6 +288,8 @@ class Cache:
         try:
             data = os.pread(self._fd, newest.sizes[oid], newest.offsets[oid])
         except OSError as error:
+            if error.errno is None:
+                raise
             self._give_up(oid, str(error))
             return None
         if crc32(data) != newest.checksums[oid]:

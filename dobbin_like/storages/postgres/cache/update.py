@@ -50,9 +50,9 @@ def bring_up_to_date(
             until = time.monotonic() + LEAST_SECONDS
             while not lines.run(partial(_copy, cache, statements, head)):
                 wait_for(lines, statements, head, until if may_lag else None)
-        except ServerUnavailableError:
-            raise
         except OSError as error:  # The disk is full, or the like.
+            if error.errno is None or isinstance(error, ServerUnavailableError):
+                raise
             _logger.warning("%s is not brought up to date: %s", cache.path, error)
     place = cache.place
     if 0 < place.position < head.sequence:
