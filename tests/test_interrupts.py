@@ -197,6 +197,25 @@ def test_after_an_interrupted_commit_an_abort_is_an_abort(database, again):
     assert number > 20
 
 
+def test_after_an_interrupted_commit_and_an_abort_a_checkout_begins_anew(database):
+    """If it came when the commit was over, the thread was said to be committing for good."""
+    database.set_root(Thing(x=0))
+    transaction.commit()
+
+    for end in transaction.commit, transaction.abort:
+        for step in each_step():
+            change_only(database.root)
+            came = interrupted_at_step(step, end)
+            transaction.abort()
+            checkout(database.root)
+            database.root.x = -step
+            transaction.commit()
+            assert database.root.x == -step
+            if not came:
+                break
+        assert step > 20
+
+
 class Vetoes:
     """Votes last, and always against."""
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
@@ -68,10 +69,20 @@ def is_interrupt(error: BaseException) -> bool:
 
 
 def end_then_raise(end: Callable[[Any], object], reference: weakref.ref[Any]) -> None:
-    """Commit or abort a transaction, then raise the interrupt that was held."""
+    """Commit or abort a transaction, then raise the interrupt that was held.
+
+    After an interrupt at its very end, its manager has it no more: else it would be the thread's
+    transaction for good, to which nothing can be added.
+    """
     transaction: Any = reference()
+    manager = transaction._manager  # noqa: SLF001  There is no public way to ask.
     try:
         end(transaction)
+    except BaseException:
+        if manager is not None and transaction._manager is None:  # noqa: SLF001
+            with suppress(ValueError):  # It does not have it any more.
+                manager.free(transaction)
+        raise
     finally:
         interrupt = getattr(transaction, _HELD, None)
         if interrupt is not None:
