@@ -977,7 +977,8 @@ def test_without_a_free_descriptor_nothing_is_stale_and_later_all_goes_on(kept, 
 
     def limited() -> Any:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (80, hard))
+        used = max(int(fd.name) for fd in Path("/proc/self/fd").iterdir())  # By other tests.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 70, hard))
         told = []
         with safe.open(path, pack_when=None) as ours:
             packs = forked(other)
