@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import sys
+import sysconfig
 import threading
 import time
 from collections import Counter
@@ -1172,6 +1173,10 @@ def test_children_of_forks_that_no_hook_has_seen_commit_as_others_do(path: Path)
     check_log(path).raise_if_bad()
 
 
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="CPython without the global lock may hang or crash in a child forked beside threads",
+)
 def test_threads_of_a_child_that_no_hook_has_seen_begin_at_once(path: Path) -> None:
     """As those of a server in C: they use the log for the first time in that process."""
     fill(path, *"abcd")
