@@ -1304,6 +1304,32 @@ def test_a_wait_that_was_cancelled_is_no_acknowledgement(server, schema, no_stan
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("settled", [False, True])
+def test_what_waits_for_a_standby_in_vain_is_not_told_to_be_refused(
+    server, schema, no_standby, settled
+):
+    """After the wait that was cancelled, the next statement is refused, and not the append."""
+    dsn = f"{server.dsn()} options='-c lock_timeout=100'"
+    with PostgresLog(dsn, schema=schema, patience=1) as log:
+        commit(log, {0: b"root"})
+        tid = Tid(log.tid + 10)
+        log.acquire(settled=settled)
+        with psycopg.connect(server.dsn()) as connection:
+            connection.execute(f"update {schema}.barrier set times = times")
+            no_standby("nobody")
+            with (
+                beside(lambda: cancelled(server, "pg_cancel_backend")),
+                pytest.raises(InDoubtError, match="lock timeout"),
+            ):
+                log.append(tid, [(Oid(0), 1, b"again")])
+            no_standby("")
+
+        log.apply([log.settle(tid)])
+        log.release()
+        assert (len(log), data_of(log, 0)) == (2, b"again")
+
+
+@pytest.mark.slow
 def test_who_waits_for_a_standby_too_long_is_in_doubt(server, schema, no_standby):
     """The server goes on to wait, and keeps the others out until then."""
     with (

@@ -14,6 +14,8 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
+import psycopg
+
 from dobbin_like.contract import NO_NAMES, Entry
 from dobbin_like.exc import ServerUnavailableError
 from dobbin_like.ids import Oid, Tid
@@ -236,9 +238,16 @@ def wait_until_durable(line: Line, statements: Statements) -> None:
 
     With standbys that have to acknowledge, a commit becomes visible without them when the server
     was restarted, or was told to cancel the wait. The commit of this waits again.
+
+    Raises:
+        psycopg.Error: It is not. The connection is closed: what was put is there all the same.
     """
     line.warned = False
-    line.execute(statements["barrier"])
+    try:
+        line.execute(statements["barrier"])
+    except psycopg.Error:
+        line.close()
+        raise
     if line.warned:
         line.close()
         line.execute("select 1")  # Raises: this was cancelled as well.
