@@ -723,18 +723,30 @@ def test_closing_waits_for_those_who_wait_for_the_server(logs, pool):
     assert len(other) == 3
 
 
-def test_a_child_has_nothing_of_what_threads_of_its_parent_append(logs, pool):
+@pytest.mark.parametrize("in_c", [False, True])
+@pytest.mark.parametrize("act", [write, lambda log, _: log.close()])
+def test_a_child_has_nothing_of_what_threads_of_its_parent_append(logs, pool, in_c, act):
     log, other = logs
 
     def child():
-        log.after_fork_in_child()
-        write(log, 9)
+        signal.alarm(20)
+        if not in_c:
+            log.after_fork_in_child()
+        act(log, 9)
 
-    with waiting_together(log, pool, *writes_of(log, 1)) as running:
-        assert processes.exit_code(processes.forked(child)) == 0
-    assert result_of(running[0]) is OvertakenError
+    with waiting_together(log, pool, *writes_of(log, 1, 2)) as running:
+        if in_c:
+            assert processes.forked_in_c(child) == 0
+        else:
+            assert processes.exit_code(processes.forked(child)) == 0
+    results = [result_of(each) for each in running]
     catch_up(other)
-    assert (len(other), data_of(other, 9)) == (2, b"9")
+    if act is write:
+        assert results == [OvertakenError, OvertakenError]
+        assert (len(other), data_of(other, 9)) == (2, b"9")
+    else:
+        assert [made.sequence for made in results] == [2, 3]
+        assert [data_of(other, oid) for oid in (1, 2)] == [b"1", b"2"]
 
 
 def test_a_child_can_open_a_log_while_a_thread_of_its_parent_does(

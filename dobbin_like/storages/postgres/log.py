@@ -164,6 +164,7 @@ class PostgresLog(ReadablePostgres):
         self._sender = Sender(self._lines, self._statements)
         self._writers: dict[int, Writer] = {}  # Of the threads between acquire() and release().
         self._crowded = 0  # Commits that are made in turn: another process was faster.
+        self._pid = os.getpid()
         self._token = new_token(self)
         warn_if_ahead(self.path, self.tid)
 
@@ -360,12 +361,18 @@ class PostgresLog(ReadablePostgres):
     def close(self) -> None:
         if self.closed:
             return
+        self._check_open()
         self.release()
         self.closed = True
         self._lock.wait_until_unused(self)
         self._sender.send_all()
         self._pins.close()
         self._close_reading()
+
+    def _check_open(self) -> None:
+        if self._pid != os.getpid():
+            self.after_fork_in_child()  # No hook has seen the fork.
+        super()._check_open()
 
     def after_fork_in_child(self) -> None:
         self._lock.after_fork_in_child()
@@ -374,6 +381,7 @@ class PostgresLog(ReadablePostgres):
         self._sender.forget()
         self._pins.forget_row()
         self._lines.after_fork_in_child()
+        self._pid = os.getpid()
 
     def _writer(self, step: str) -> Writer:
         """Return what the calling thread is doing; NotHeldError: it has not called acquire()."""
