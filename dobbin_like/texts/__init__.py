@@ -21,8 +21,13 @@ def is_uri(where: str) -> bool:
     return "://" in where or bool(scheme_of(where))
 
 
+_PASSWORD = re.compile(
+    r"(//[^:@/?]*:)(?!\d*(?:[,/?]|$))(?:[^?]*|.*)(?=@)|(password=)[^&]*"  # If not quoted, too.
+)
+
+
 def shown(where: str) -> str:
     """Return a path, or a URI without its password, as it may be printed."""
     if not is_uri(where):
         return where
-    return re.sub(r"(//[^:@/]*:)[^@/]*(?=@)|(password=)[^&]*", r"\1\2...", where)
+    return _PASSWORD.sub(r"\1\2...", where)

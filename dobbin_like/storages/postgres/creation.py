@@ -16,6 +16,8 @@ from dobbin_like.storages.postgres.tables import FORMAT, Statements, refuse_empt
 _CREATE_TRIES: Final = 20
 _CREATE_PAUSE_SECONDS: Final = 0.1
 
+_FIND_SCHEMA: Final = "select 1 from pg_namespace where nspname = %s"
+
 _NO_TABLES: Final = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
 _ALSO_CREATED: Final = (
@@ -62,9 +64,11 @@ def _meta(lines: Lines, statements: Statements) -> tuple[int, bytes]:
 
 
 def _create(statements: Statements, line: Line) -> None:
+    # A role that may not make schemas may not do so either if it is there.
+    schema = line.execute(_FIND_SCHEMA, (statements.schema,)).fetchone() is None
     for attempt in range(_CREATE_TRIES):
         try:
-            line.execute(statements.create(), prepare=False)  # One transaction.
+            line.execute(statements.create(schema=schema), prepare=False)  # One transaction.
         except _ALSO_CREATED:
             if attempt == _CREATE_TRIES - 1:
                 raise

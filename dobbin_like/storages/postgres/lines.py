@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import random
+import re
 import time
 import weakref
 from collections.abc import Callable
@@ -36,11 +37,24 @@ _DEFAULTS: Final[dict[str, str | int]] = {
     "tcp_user_timeout": 10_000,
 }
 
+_ALWAYS: Final = {"client_encoding": "UTF8"}
+"""Whatever else is said: statements are sent in it, and names of settings read."""
+
 _FIRST_PAUSE_SECONDS: Final = 0.02
 _LONGEST_PAUSE_SECONDS: Final = 1.0
 
 _PASSING: Final = ("25006", "40001", "40P01", "57P01", "57P02", "57P03", "53300")
 """States of errors that go away: a standby in place of the primary, a deadlock, a restart."""
+
+_ONLY_READS: Final = (
+    "; it is a standby, or default_transaction_read_only is on: to read from it, say read_only"
+)
+
+_UNREADABLE: Final = (
+    "the address of the PostgreSQL server can't be read (in a URI, special characters of a "
+    "password are %40 for @, %2F for /, %3A for :, %25 for %): "
+)
+_NAME: Final = re.compile(r'(\w+)"')
 
 _SYNC: Final = "synchronous_commit"
 _STANDBYS: Final = "synchronous_standby_names"
@@ -125,6 +139,11 @@ def _is_passing(error: psycopg.Error, line: Line | None) -> bool:
     return is_lost(error, line) or error.sqlstate in _PASSING
 
 
+def take_any_time(line: Line) -> None:
+    """Let statements on a connection take as long as they need, whatever the role may do else."""
+    line.execute("set statement_timeout = 0", prepare=False)
+
+
 class DurabilitySettings:
     """How durable commits are by the servers to which one instance has connected.
 
@@ -175,8 +194,8 @@ class Lines:
     """
 
     def __init__(self, dsn: str, schema: str, answer_seconds: float, *, prepare: bool) -> None:
-        given = conninfo_to_dict(dsn)
-        self._conninfo = make_conninfo(dsn, **(_DEFAULTS | given))
+        given = _parts_of(dsn)
+        self._conninfo = make_conninfo(dsn, **(_DEFAULTS | given | _ALWAYS))
         places = {key: given.get(key) or "" for key in ("host", "port", "dbname")}
         self.path: str = "postgresql://{host}:{port}/{dbname}".format_map(places) + f"#{schema}"
         self.patience_seconds: float = 0.0  # Opening a log fails at once.
@@ -273,6 +292,27 @@ class Lines:
                 _leave_all_to_parent()  # No hook has seen the fork.
 
 
+def _parts_of(dsn: str) -> dict[str, Any]:
+    """Return what *dsn* says, by the names that libpq has for it.
+
+    Raises:
+        ValueError: It can't be read. What may be a part of a password is not told.
+    """
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        what, _, rest = str(error).replace('"="', "=").partition('"')
+        name = (
+            _NAME.match(rest) if what.startswith(("invalid URI query", "invalid conn")) else None
+        )
+        raise ValueError(_UNREADABLE + (what + name[1] if name else what.strip(" \n:"))) from None
+    hosts, ports = (str(given.get(name, "")).split(",") for name in ("host", "port"))
+    if any("@" in host[1:] for host in hosts) or any(re.search("[^0-9]", port) for port in ports):
+        text = f"{_UNREADABLE}a port is no number, or there is an @ in a host"
+        raise ValueError(text)
+    return given
+
+
 def discard(line: Line | None) -> None:
     """Close a connection. The server takes back what was not committed."""
     if line is not None and line.process == os.getpid():
@@ -281,4 +321,5 @@ def discard(line: Line | None) -> None:
 
 def reason_of(error: BaseException) -> str:
     """Return the text of an error on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text + _ONLY_READS if isinstance(error, psycopg.errors.ReadOnlySqlTransaction) else text

@@ -32,7 +32,7 @@ from dobbin_like.processes.interrupts import finish_despite_interrupts, reentran
 from dobbin_like.processes.reopened import itself, new_token, reopened
 from dobbin_like.storages.memory_lock import MemoryLock
 from dobbin_like.storages.postgres.ahead import Ahead
-from dobbin_like.storages.postgres.lines import DurabilitySettings, Lines
+from dobbin_like.storages.postgres.lines import DurabilitySettings, Lines, take_any_time
 from dobbin_like.storages.postgres.packs.packing import Packing
 from dobbin_like.storages.postgres.reading import ReadablePostgres
 from dobbin_like.storages.postgres.sending import Sender
@@ -123,7 +123,7 @@ class PostgresLog(ReadablePostgres):
         ServerUnavailableError: It can't be reached, or refuses.
         NotALogError: There are no tables, and none may be created.
         FormatVersionError: A newer release has made them.
-        ValueError: The name of *schema* is empty or too long.
+        ValueError: *dsn* can't be read, or the name of *schema* is empty or too long.
         OSError: *cache* can't be opened.
         NotALogError: *cache* is another file, or in use for another log.
 
@@ -347,6 +347,8 @@ class PostgresLog(ReadablePostgres):
         options = self._options
         lines = Lines(self._dsn, options.schema, _LONG_SECONDS, prepare=options.prepare)
         lines.patience_seconds = options.patience
+        if options.prepare:  # A pool would give the setting to others.
+            lines.greet = take_any_time
         return Packing(
             lines,
             self._statements,

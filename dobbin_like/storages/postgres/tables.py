@@ -41,8 +41,7 @@ DROPPED: Final = -1
 # they would find each other by a deadlock.
 _CREATE: Final = """
 select pg_advisory_xact_lock(7214001);
-create schema if not exists {s};
-create table if not exists {s}.log (
+{schema}create table if not exists {s}.log (
     pos int8 primary key, id bytea not null, prev bytea not null,
     tid int8 not null unique, failed bool not null, named bool not null,
     oids int8[] not null, streams int8[] not null, meta bytea not null,
@@ -67,11 +66,13 @@ create table if not exists {s}.packing (one bool primary key);
 insert into {s}.packing values (true) on conflict do nothing;
 create table if not exists {s}.meta (
     one bool primary key check (one), format int4 not null, store bytea not null);
-insert into {s}.meta values (true, {format}, '\\x{store}') on conflict do nothing;
+insert into {s}.meta values (true, {format}, decode('{store}', 'hex')) on conflict do nothing;
 insert into {s}.log
     select 0, store, '', 0, false, false, '{{}}', '{{}}', '', 0, 0 from {s}.meta
     on conflict do nothing;
 """
+
+_CREATE_SCHEMA: Final = "create schema if not exists {s};\n"
 
 ROW: Final = (
     "pos, id, prev, tid, failed, oids, meta, oid_count, next_oid, since, generation, dropped"
@@ -213,6 +214,7 @@ _STATEMENTS: Final = {
     # In one message: a process that waits for the turn is told what came before it as well.
     "turn": (
         "begin isolation level read committed; set local lock_timeout = {wait}; "
+        "set local statement_timeout = 0; "
         "set local idle_in_transaction_session_timeout = {keep}; "
         "select 1 from {s}.meta for update; "
         f"select {ROW} from {{s}}.log where pos >= {{from}} order by pos"
@@ -253,8 +255,8 @@ class Statements:
             name: text.replace("{s}", quoted).replace("{size}", f"{CHUNK_SIZE}::int8")
             for name, text in texts.items()
         }
+        self.schema: str = schema
         self._quoted = quoted
-        self._create = _CREATE.replace("{s}", quoted.replace("%%", "%"))
         # Of those that have parameters with names, in the form of the server.
         self._sent = {
             name: _numbered(self._texts[name].replace("%%", "%"), parameters)
@@ -272,10 +274,16 @@ class Statements:
         """Return what :func:`.wire.exchange` takes."""
         return Call(self._sent[name], parameters)
 
-    def create(self) -> str:
-        """Return what makes the tables that are not there, with a new id for a new log."""
-        made = self._create.replace("{{", "{").replace("}}", "}")
-        return made.replace("{format}", str(FORMAT)).replace("{store}", new_id().hex())
+    def create(self, *, schema: bool) -> str:
+        """Return what makes the tables that are not there, with a new id for a new log.
+
+        Args:
+            schema: Whether to make that, too.
+        """
+        made = _CREATE.replace("{schema}", _CREATE_SCHEMA if schema else "")
+        made = made.replace("{{", "{").replace("}}", "}")
+        made = made.replace("{format}", str(FORMAT)).replace("{store}", new_id().hex())
+        return made.replace("{s}", self._quoted.replace("%%", "%"))
 
     def turn(self, keep_seconds: float, since: int, wait_seconds: float) -> str:
         """Return what begins a transaction, locks ``meta``, and reads from position *since* on.

@@ -87,6 +87,7 @@ def _copy(cache: Cache, statements: Statements, head: PostgresTransaction, line:
     """
     cache.begin()
     with line.transaction():  # A pool does not lead to another server in it.
+        line.execute("set local statement_timeout = 0", prepare=False)
         row = line.execute(statements["at"], (head.sequence,), binary=True).fetchone()
         if row is None or row[1] != head.id:
             return False

@@ -7,7 +7,7 @@ from typing import Final
 from dobbin_like.ids import DELTA
 from dobbin_like.storages.postgres.tables import ROW, SINCE_NOW
 
-_READING: Final = f"position('\\x51'::bytea in data) > 0 or number & {DELTA} <> 0"
+_READING: Final = f"position('Q'::bytea in data) > 0 or number & {DELTA} <> 0"
 """Whether a state may refer to objects, or has to be put together."""
 
 _BASE: Final = (
