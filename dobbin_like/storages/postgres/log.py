@@ -45,6 +45,8 @@ __all__ = ["PostgresLog"]
 _CROWDED: Final = 8
 """Commits that take their turn first, after one that another process has overtaken."""
 
+_LEAST_ANSWER_SECONDS: Final = 1.0
+
 _LONG_SECONDS: Final = 3600.0
 """How long to wait for the answer to a statement that looks through much."""
 
@@ -70,6 +72,11 @@ class _Options(NamedTuple):
     freshness: float
     prepare: bool
     cache: str | None
+
+    @property
+    def answer_seconds(self) -> float:
+        """How long to wait for one answer: a server that is there needs some time for it, too."""
+        return max(self.patience, _LEAST_ANSWER_SECONDS)
 
     def check(self) -> None:
         """Raise TypeError or ValueError for what can't be meant."""
@@ -111,7 +118,7 @@ class PostgresLog(ReadablePostgres):
         lock_timeout: Seconds to wait for others that commit; None: as long as it takes.
         read_only: Never write. The server may then be a standby.
         patience: Seconds to go on trying while the server can't be reached, and to wait for one
-            answer.
+            answer; for that, at least one second.
         freshness: Seconds for which the server is not asked again whether others have committed.
             What they commit may be seen that much later; snapshots, conflicts and what this
             process commits are as without.
@@ -170,7 +177,7 @@ class PostgresLog(ReadablePostgres):
 
     def _connect(self) -> Lines:
         options = self._options
-        lines = Lines(self._dsn, options.schema, options.patience, prepare=options.prepare)
+        lines = Lines(self._dsn, options.schema, options.answer_seconds, prepare=options.prepare)
         if not options.read_only:
             lines.greet = DurabilitySettings(lines.path).check
         return lines
@@ -233,7 +240,7 @@ class PostgresLog(ReadablePostgres):
                 self._head,
                 self._existing,
                 lock_timeout=timeout,
-                answer_seconds=self._options.patience,
+                answer_seconds=self._options.answer_seconds,
             )
             if settled or self._crowded:
                 writer.take_turn(started)
@@ -355,7 +362,7 @@ class PostgresLog(ReadablePostgres):
             self._head,
             self._pins,
             lock_timeout=self._options.lock_timeout,
-            answer_seconds=self._options.patience,
+            answer_seconds=options.answer_seconds,
         )
 
     # -- the end -----------------------------------------------------------------
