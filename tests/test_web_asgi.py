@@ -11,9 +11,9 @@ import pytest
 import transaction
 from transaction.interfaces import TransientError
 
-from dobbin_like.exc import BlockError, ConflictError
+from dobbin_like.exc import BlockError, ConflictError, UncommittedChangesWarning
 from dobbin_like.objects.values.here import current_scope, scope_of_context
-from dobbin_like.persistent import is_changed
+from dobbin_like.persistent import checkout, is_changed
 from dobbin_like.web.asgi import AsgiTransactions
 from tests.helpers.web import Rival, count, db, in_own_thread, stored
 from tests.helpers.web import ask_asgi as ask
@@ -439,3 +439,84 @@ def test_tasks_that_write_lose_nothing(db):
     answers = asyncio.run(main())
     assert sorted(int(text) for _, text in answers) == list(range(1, 51))
     assert stored(db) == {"n": 50}
+
+
+def _forget(db: Any) -> None:
+    checkout(db.root)
+    db.root["n"] = -1
+
+
+async def _forget_in_task(db: Any) -> None:
+    _forget(db)
+
+
+async def _forget_in_thread(db: Any) -> None:
+    await asyncio.to_thread(_forget, db)
+
+
+async def _forget_in_task_of_its_own(db: Any) -> None:
+    await asyncio.create_task(_forget_in_task(db))
+
+
+@pytest.mark.parametrize(
+    "forget", [_forget_in_task, _forget_in_thread, _forget_in_task_of_its_own]
+)
+def test_a_background_task_that_commits_nothing_is_told(db, forget):
+    """It was silent until the database was closed, in weeks."""
+
+    async def main():
+        async def app(_scope, _receive, send):
+            await answer(send, count(db))
+            await forget(db)
+
+        with pytest.warns(UncommittedChangesWarning, match=r"after a request, .* oid 0.* db\.run"):
+            assert await ask(AsgiTransactions(app, db)) == (200, "1")
+        assert scope_of_context() is None
+        transaction.abort()
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 1}
+
+
+def test_a_task_that_outlives_its_request_and_commits_nothing_is_told(db):
+    async def main():
+        done, tasks = asyncio.Event(), []
+
+        async def later():
+            await done.wait()
+            _forget(db)
+
+        async def app(_scope, _receive, send):
+            tasks.append(asyncio.create_task(later()))
+            await answer(send, count(db))
+
+        assert await ask(AsgiTransactions(app, db)) == (200, "1")
+        done.set()
+        with pytest.warns(UncommittedChangesWarning, match="after a request") as told:
+            await asyncio.wait(tasks)
+        assert len(told) == 1
+        transaction.abort()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_background_task_may_commit_by_hand(db, in_thread):
+    def work():
+        with transaction.manager:
+            count(db)
+
+    async def main():
+        async def app(_scope, _receive, send):
+            await answer(send, count(db))
+            if in_thread:
+                await asyncio.to_thread(work)
+            else:
+                work()
+
+        assert await ask(AsgiTransactions(app, db)) == (200, "1")
+        with transaction.manager:  # What comes after the request is not of it.
+            count(db)
+
+    asyncio.run(main())
+    assert stored(db) == {"n": 3}

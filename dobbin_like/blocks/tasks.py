@@ -97,7 +97,7 @@ def enter_scope(*, is_shared: bool = False) -> bool:
     if current_scope() is not None:
         return False
     here.let_tasks_have_scopes()
-    keep_scope(Scope(_new_manager, is_shared=is_shared))
+    keep_scope(Scope(_new_manager, _tell_changes_beside, is_shared=is_shared))
     return True
 
 
@@ -118,30 +118,53 @@ def _new_manager() -> Any:
 
 
 def leave_scope() -> None:
-    """Let the calling task, and whatever shares its scope, be without one again."""
+    """Let the calling task, and whatever shares its scope, be without one again.
+
+    What goes on after a request is still known to belong to it, until :func:`leave_request`.
+    """
     scope = scope_of_context()
     if scope is not None:
         scope.is_shared, scope.carrier = False, None
-    keep_scope(None)
-    if scope is not None and scope.beside:
-        _tell_changes_beside(scope)  # Last: a warning may be raised as an error.
+        if not scope.was_shared:
+            keep_scope(None)
+        _tell_changes_beside(scope, [*scope.beside])  # Last: a warning may be raised as an error.
 
 
-def _tell_changes_beside(scope: Scope) -> None:
-    """Warn of what threads that were asked in a block have changed and not committed."""
-    for beside in scope.beside:
+def leave_request() -> None:
+    """Let the calling task be what it was before the request, which has ended."""
+    scope = scope_of_context()
+    if scope is not None and scope.was_shared and scope.carrier is None:
+        keep_scope(None)
+        _tell_changes_beside(scope, [*scope.beside])
+
+
+def _tell_changes_beside(scope: Scope, transactions: list[Any]) -> None:
+    """Warn once of what *transactions* beside a block have changed and not committed."""
+    for beside in transactions:
+        if beside not in scope.beside:
+            continue
+        scope.beside.remove(beside)
         current = beside()
         if current is None or current.status != "Active":
             continue
         error = uncommitted_in(current)
         if error is not None:
+            who, helps = _BESIDE_REQUEST if scope.was_shared else _BESIDE_BLOCK
             text = (
-                f"{error.path}: a thread that was asked in a block has changes of its own (in "
-                f"{error.class_name} oid {error.oid}) which it has not committed: they are no "
-                "part of the block; let the thread change nothing, or use with "
-                "db.transaction() in it"
+                f"{error.path}: {who} has changes of its own (in {error.class_name} oid "
+                f"{error.oid}) which it has not committed: they are no part of the {helps}"
             )
             warn_outside(text, UncommittedChangesWarning)
+
+
+_BESIDE_BLOCK: Final = (
+    "a thread that was asked in a block",
+    "block; let the thread change nothing, or use with db.transaction() in it",
+)
+_BESIDE_REQUEST: Final = (
+    "what goes on after a request, as a background task does,",
+    "request; use db.run(function) or a block of db.transaction() there",
+)
 
 
 class BlockInTask:

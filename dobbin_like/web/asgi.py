@@ -16,6 +16,7 @@ from transaction.interfaces import TransientError
 
 from dobbin_like.blocks.again import pause_seconds
 from dobbin_like.blocks.block import Block
+from dobbin_like.blocks.tasks import leave_request
 from dobbin_like.database import Database, store_of
 from dobbin_like.objects.values.here import Here
 from dobbin_like.web.request import Refused, Rules
@@ -52,6 +53,12 @@ class AsgiTransactions:
         if scope["type"] != "http" or self._rules.skip(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            leave_request()
+
+    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         only_reads = scope["method"] in self._rules.read_methods
         body = _Body(receive)
         if not only_reads and not await body.take(self._rules.replay_bytes):

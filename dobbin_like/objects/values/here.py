@@ -102,10 +102,17 @@ class Scope(Own):
     commit, that is the thread that commits. A scope that ``is_shared`` belongs to all that have
     its context, one at a time: a request, with the tasks and threads that it asks. ``executor``
     has the thread that keeps the commit lock for it, if one does. ``beside``: transactions of
-    threads that the task has asked, in which they have checked something out.
+    threads that the task has asked, in which they have checked something out; of a scope that was
+    shared, also those of tasks and threads that outlive it. *tell* warns of them.
     """
 
-    def __init__(self, new_manager: Callable[[], Any], *, is_shared: bool = False) -> None:
+    def __init__(
+        self,
+        new_manager: Callable[[], Any],
+        tell: Callable[[Scope, Any], None],
+        *,
+        is_shared: bool = False,
+    ) -> None:
         self.memo: dict[int, State] = {}
         self.opened: list[weakref.ref[OpenedObjects]] = []
         self._new_manager = new_manager
@@ -113,9 +120,10 @@ class Scope(Own):
         self.managers: dict[object, Any] = {}
         self.entered: list[Any] = []
         self.carrier: Any = (get_ident(), current_task())
-        self.is_shared = is_shared
+        self.is_shared = self.was_shared = is_shared
         self.executor: Any = None
         self.beside: list[weakref.ref[Any]] = []
+        self._tell = tell
 
     def transaction_manager(self, given: Any) -> Any:
         """Return what stands for the manager of a database: databases that share one, share it."""
@@ -123,6 +131,18 @@ class Scope(Own):
         if pair is None:
             pair = self._stand_ins[id(given)] = (given, self._new_manager())
         return pair[1]
+
+    def note_beside(self, current: Any) -> None:
+        """Note a transaction in which something is changed that is no part of the block.
+
+        If a task of the calling thread does that, the end of the task is when it has to be
+        committed.
+        """
+        beside = weakref.ref(current)
+        self.beside.append(beside)
+        task = current_task() if has_loop() else None
+        if task is not None:
+            task.add_done_callback(lambda _: self._tell(self, [beside]))
 
 
 class _MemoByTask:
@@ -164,11 +184,14 @@ def current_scope() -> Scope | None:
 
 
 def scope_around() -> Scope | None:
-    """Return the scope of the task that has started what is running, while it is in its block."""
+    """Return the scope of the task that has started what is running, while it is in its block.
+
+    That of a request stays the one of what goes on after it.
+    """
     scope = scope_of_context()
-    if scope is None or scope.carrier is None or current_scope() is scope:
+    if scope is None or current_scope() is scope:
         return None
-    return scope
+    return None if scope.carrier is None and not scope.was_shared else scope
 
 
 HOW_TO_TELL_APART: Final = (

@@ -159,15 +159,17 @@ class Joining:
     def _note_block_around(self, current: Any) -> None:
         """Refuse changes beside the block of the task that has started the calling one.
 
-        A thread that the task has started may commit them itself; the block warns if it did not.
+        A thread that the task has started may commit them itself, and so may what goes on after
+        a request; a warning tells if it did not.
         """
         scope = scope_around()
         if scope is None or self._thread.transaction_manager().explicit:
             return
-        if not has_loop():
-            scope.beside.append(weakref.ref(current))
-        elif not ends_with_block(current):
+        if ends_with_block(current):
+            return
+        if has_loop() and scope.carrier is not None:
             raise BlockError(self._storage.path, _OTHER_BLOCK)
+        scope.note_beside(current)
 
     def _check_task(self) -> None:
         if task_without_scope() is not (None if self._task is None else self._task()):
