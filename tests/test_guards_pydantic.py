@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 
 from dobbin_like import PersistentDict, checkout
-from dobbin_like.exc import SharedValueError
+from dobbin_like.exc import NotStorableError, SharedValueError
 
 pydantic = pytest.importorskip("pydantic")
 
@@ -90,3 +90,26 @@ def test_a_model_in_shared_state_does_what_models_do(storing):
     copied.items.append(2)
     copied.more["a"].append(3)
     assert (model.items, model.more) == ([1], {"a": [2]})
+
+
+T = TypeVar("T")
+
+
+class Box(pydantic.BaseModel, Generic[T]):
+    item: T
+
+
+Kept = Box[str]
+
+
+def test_of_a_generic_model_that_its_module_lacks_the_error_says_how_to_have_it(again):
+    db = again(allow=["pydantic"])
+    db.set_root(PersistentDict(box=Box[int](item=1)))
+    with pytest.raises(
+        NotStorableError, match=r"at the top of that module, as in Kept = Box\[int\]"
+    ):
+        db.transaction_manager.commit()
+    db.transaction_manager.abort()
+    db.set_root(PersistentDict(box=Box[str](item="a")))
+    db.transaction_manager.commit()
+    assert again(allow=["pydantic"]).root["box"] == Kept(item="a")

@@ -48,15 +48,24 @@ class RedefinedClassWarning(UserWarning):
 NOT_IMPORTED: Final = "the module {module} is not imported"
 NOT_NAMED: Final = "it is no persistent class, enum or dataclass, and not named in allow"
 NOT_PERSISTENT: Final = "it is not a subclass of Persistent any more"
+OF_ANOTHER_STORE: Final = (
+    "it is a persistent class of another package, changes of whose objects would be lost here"
+)
 NOT_THERE: Final = "the module {module} has no {qualname}"
 NO_IMPORT: Final = "importing {module} raised {error}"
 """Reasons why a class is not loaded, for each of which something else helps."""
 
 _RENAME: Final = "call db.rename_class('{module}.{qualname}', new) if it is"
+FROM_ANOTHER_STORE: Final = (
+    "derive it from dobbin_like.Persistent; instead of a mapping, list, set or tree of the other "
+    "package, use a PersistentDict, PersistentList, PersistentSet, BTree or BTreeSet"
+)
+"""What to do about OF_ANOTHER_STORE."""
 _REMEDIES: Final = {
     NOT_IMPORTED: "import {module} first, or open with allow=['{module}.*']",
     NOT_NAMED: "open with allow=['{module}.{qualname}']",
     NOT_PERSISTENT: "derive it from Persistent again",
+    OF_ANOTHER_STORE: FROM_ANOTHER_STORE,
     NOT_THERE: f"define it there, or {_RENAME} another class by now",
     NO_IMPORT.removesuffix("{error}"): (
         f"correct {{module}}, or {_RENAME} in another module by now"

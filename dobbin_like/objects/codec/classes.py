@@ -14,7 +14,12 @@ from typing import Any, Final
 
 from dobbin_like.contract import Names
 from dobbin_like.exc import IntegrityError, MainModuleWarning, NotStorableError
-from dobbin_like.exc.classes import NOT_PERSISTENT, NOT_THERE
+from dobbin_like.exc.classes import (
+    FROM_ANOTHER_STORE,
+    NOT_PERSISTENT,
+    NOT_THERE,
+    OF_ANOTHER_STORE,
+)
 from dobbin_like.ids import OWN_ATTRIBUTES
 from dobbin_like.objects.codec.instances.makers import maker_of
 from dobbin_like.objects.codec.policy import Policy, is_somewhere
@@ -313,14 +318,15 @@ class ClassTable:
             warn_outside(text, MainModuleWarning)
 
     def _refusal(self, name: str, cls: Any, module: str, qualname: str, reason: str) -> TypeError:
+        if reason == OF_ANOTHER_STORE:
+            return TypeError(f"{name}{reason}; {FROM_ANOTHER_STORE}")
         is_missing = reason == NOT_THERE.format(module=module, qualname=qualname)
         if is_missing and module != "builtins":
             # No name in allow would help: it was made by a call, or its module was reloaded.
-            text = (
-                f"{name}{reason}, by which it would be loaded; define it at the top of a module, "
-                f"by the name {qualname}"
-            )
-            return TypeError(text)
+            where = f"define it at the top of a module, by the name {qualname}"
+            if qualname.endswith("]"):  # pydantic leaves it in the module where it is first made.
+                where = f"make it at the top of that module, as in Kept = {qualname}"
+            return TypeError(f"{name}{reason}, by which it would be loaded; {where}")
         if not is_somewhere(module, qualname):
             text = f"{name}{module} has nothing of this name, so it can't be stored"
             return TypeError(text)

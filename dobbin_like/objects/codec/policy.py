@@ -18,9 +18,15 @@ import types
 from collections.abc import Callable
 from typing import Any, Final
 
-from dobbin_like.exc.classes import NO_IMPORT, NOT_IMPORTED, NOT_NAMED, NOT_THERE
+from dobbin_like.exc.classes import (
+    NO_IMPORT,
+    NOT_IMPORTED,
+    NOT_NAMED,
+    NOT_THERE,
+    OF_ANOTHER_STORE,
+)
 from dobbin_like.objects.faces.base import Persistent
-from dobbin_like.objects.values.refs import Identity
+from dobbin_like.objects.values.refs import Identity, in_class
 
 VALUE_TYPES: Final = {
     "array": "array",
@@ -133,6 +139,8 @@ class Policy:
         found = _walk(module, qualname)
         if found is None:
             return None, NOT_THERE.format(module=module, qualname=qualname)
+        if _is_of_another_store(found):
+            return None, OF_ANOTHER_STORE
         if not self._is_declared(found):
             return None, NOT_NAMED
         return found, ""
@@ -146,6 +154,8 @@ class Policy:
         found = _walk(module, qualname)
         if found is None:
             return None, NOT_THERE.format(module=module, qualname=qualname)
+        if _is_of_another_store(found):
+            return None, OF_ANOTHER_STORE
         home = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
         own = home == (module, qualname) or self.is_named(str(home[0]), str(home[1]))
         own = own or _is_value_of_name(found, qualname)
@@ -181,6 +191,16 @@ def is_reduced_by_own(cls: type) -> bool:
     anyone: Any = object
     own = cls.__reduce__ is anyone.__reduce__ and cls.__reduce_ex__ is anyone.__reduce_ex__
     return not own or cls in copyreg.dispatch_table
+
+
+def _is_of_another_store(found: Any) -> bool:
+    """Return whether *found* is a persistent class, as those of ZODB and Durus, but not of ours.
+
+    As a value it would be neither guarded nor one object for all that refer to it.
+    """
+    if not isinstance(found, type) or issubclass(found, Identity):
+        return False
+    return in_class(found, "_p_oid") is not None
 
 
 def _is_value_of_name(found: Any, qualname: str) -> bool:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
-import re
 import types
-import weakref
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -71,6 +69,19 @@ _BY_NAME: Final = {
 }
 """Classes of these modules of which something else can be stored."""
 
+_LOGGER: Final = (
+    "it belongs to the program; let the module have it, as logger = logging.getLogger(__name__)"
+)
+_BY_FULL_NAME: Final = {
+    "logging.Logger": _LOGGER,
+    "logging.LoggerAdapter": _LOGGER,
+    "logging.RootLogger": _LOGGER,
+    "os._Environ": "store dict() of it",
+    "re.Match": "store what it has found, as its groups()",
+    "weakref.finalize": _OF_PROCESS,  # It would be pickled as one that does nothing.
+}
+"""Classes that pickle may write, but not as what they are, or not to be of use."""
+
 _OF_PACKAGE: Final = {"Block": _OF_PROCESS, "Feed": _OF_PROCESS, "Found": _BY_LIST}
 """Classes of this package whose instances a program holds, but can't store."""
 
@@ -113,10 +124,9 @@ def instead_of(value: Any) -> str:
         return next((instead for kinds, instead in _KINDS if isinstance(value, kinds)), "")
     if top in ("collections", "dobbin_like"):
         return _OF_PACKAGE.get(cls.__name__, _BY_LIST if isinstance(value, MappingView) else "")
-    if cls is re.Match:
-        return "store what it has found, as its groups()"
-    if cls is weakref.finalize:  # It would be pickled as one that does nothing.
-        return _OF_PROCESS
+    told = _BY_FULL_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
+    if told:
+        return told
     is_file = top in ("_io", "tempfile")
     if (is_file or top in _BY_MODULE) and fault_of_pickle(value):
         return _FILE if is_file else _BY_NAME.get(cls.__name__, _BY_MODULE[top])
