@@ -16,13 +16,14 @@ from dobbin_like import Database, PersistentList, checkout
 from dobbin_like.check import check_database, check_log
 from dobbin_like.exc import StorageInUseError
 from dobbin_like.exchange.new_database import NewDatabase
-from dobbin_like.ids import NO_TID
+from dobbin_like.ids import NO_TID, ROOT_OID
 from dobbin_like.log.file.disk import named, open_file, sync_directory
 from dobbin_like.log.file.log_file import LogFile
 from dobbin_like.log.file.new_file import NewFile
 from dobbin_like.log.writing import flusher
 from dobbin_like.log.writing.appended import Appended
 from dobbin_like.log.writing.writer import Writer
+from dobbin_like.objects.codec.references import references
 from dobbin_like.objects.faces.view import View
 from dobbin_like.objects.values.value_kinds import KINDS, REFERENCE, REFERENCES, SHAREABLE
 from dobbin_like.processes.interrupts import (
@@ -709,6 +710,26 @@ def test_a_timeout_that_a_handler_raises_is_not_taken_for_an_error_of_the_system
         if not raised:
             break
     assert step > 50
+
+
+def test_a_timeout_while_a_state_is_looked_through_for_references_is_raised(path):
+    """It was taken for a state that has to be read in another way, and a pack went on."""
+    with Database(path) as database:
+        database.set_root(PersistentList([PersistentList()]))
+        transaction.commit()
+        data = database.storage.load(ROOT_OID).data
+    assert references(data)
+
+    for step in each_step():
+        came = raised = False
+        try:
+            came = handled_at_step(step, lambda: references(data), raise_timeout)
+        except TimeoutError:
+            raised = True
+        assert raised or not came, step
+        if not raised:
+            break
+    assert step > 3
 
 
 @pytest.mark.parametrize("in_use", [False, True])

@@ -80,6 +80,8 @@ class _Reader(threading.local):
         found.clear()
         try:
             self._quick(as_file(data)).load()
+        except OSError:
+            raise  # A handler's TimeoutError: nothing here asks the system.
         except Exception:  # noqa: BLE001  None is called, is no class, has no attributes
             found.clear()
             decode_loosely(data, found)
