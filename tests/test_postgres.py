@@ -758,6 +758,45 @@ def test_who_is_killed_in_its_turn_is_no_obstacle_though_a_child_of_it_lives(ser
 
 
 @pytest.mark.slow
+def test_who_is_gone_in_the_middle_of_a_large_commit_keeps_nobody_out(server, schema, monkeypatch):
+    """It had locked the others out until the server noticed: two hours by default."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def commit_later(line, statements):
+        begun.set()
+        assert go_on.wait(WAIT_SECONDS)
+        return offers_commit(line, statements)
+
+    def commit_large():
+        gone.acquire(settled=False)
+        try:
+            append(gone, dict.fromkeys(range(3), b"1234567890"))
+        finally:
+            gone.release()
+
+    offers_commit = offers.commit
+    monkeypatch.setattr(offers, "_PART_BYTES", 10)
+    with (
+        PostgresLog(server.dsn(), schema=schema, patience=1) as gone,
+        PostgresLog(server.dsn(), schema=schema, lock_timeout=WAIT_SECONDS / 2) as other,
+        in_another_process(gone),
+    ):
+        commit(other, {0: b"root"})
+        catch_up(gone)
+        monkeypatch.setattr(offers, "commit", commit_later)
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(commit_large)
+            try:
+                assert begun.wait(WAIT_SECONDS)
+                monkeypatch.setattr(offers, "commit", offers_commit)
+                commit(other, {0: b"other"})
+            finally:
+                go_on.set()
+            assert isinstance(done.exception(WAIT_SECONDS), OvertakenError)
+        assert data_of(other, 0) == b"other"
+        assert other.oid_count == 1
+
+
 def test_who_does_nothing_in_its_turn_loses_it(server, schema):
     with (
         PostgresLog(server.dsn(), schema=schema, patience=0.5) as idle,

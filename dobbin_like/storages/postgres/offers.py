@@ -167,7 +167,7 @@ def put(line: Line, statements: Statements, offers: Sequence[Offer]) -> list[Pos
         psycopg.Error: One was refused: none was put. Or the connection is lost.
     """
     if offers[0].more:
-        line.execute("begin isolation level read committed")
+        line.execute(_begin(line))
         done = _put_parts(line, statements, offers[0], offers[0].statement)
         if done:
             commit(line, statements)
@@ -180,6 +180,18 @@ def put(line: Line, statements: Statements, offers: Sequence[Offer]) -> list[Pos
     if done and line.warned:
         wait_until_durable(line, statements)
     return done
+
+
+def _begin(line: Line) -> str:
+    """Return what begins a transaction of the server that keeps others out.
+
+    A machine that is gone in the middle must not do so for longer than it would wait itself.
+    """
+    keep = int(1000 * (line.answer_seconds or 0))
+    return (
+        "begin isolation level read committed; "
+        f"set local idle_in_transaction_session_timeout = {keep}"
+    )
 
 
 def put_in_turn(
