@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import transaction
@@ -190,6 +193,31 @@ def test_who_has_no_patience_waits_for_an_answer_all_the_same(server, schema):
         for n in range(20):
             commit(log, {0: b"%d" % n})
             assert data_of(log, 0) == b"%d" % n
+
+
+def keepalive_seconds(server, port):
+    """Return after how long the server asks whether who is at *port* is still there; None: never.
+
+    As the kernel tells: the addresses of both ends, and the timer that is running.
+    """
+    addresses = [f"0100007F:{each:04X}" for each in (server.port, port)]
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    [timer] = [line[5] for line in lines if line[1:3] == addresses]
+    kind, _, ticks = timer.partition(":")
+    return int(ticks, 16) / os.sysconf("SC_CLK_TCK") if kind == "02" else None
+
+
+def test_the_server_notices_soon_that_a_machine_is_gone(server, schema):
+    """Else it keeps its connections, and the lock of a pack, for two hours."""
+    with PostgresLog(server.dsn(), schema=schema) as log:
+        with socket.socket(fileno=os.dup(log._lines._idle[0].fileno())) as ours:
+            port = ours.getsockname()[1]
+        until = time.monotonic() + 2
+        # Until the last answer is acknowledged, another timer is running.
+        while (seconds := keepalive_seconds(server, port)) is None:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert seconds <= 6
 
 
 # -- passwords that are not quoted -----------------------------------------------------------

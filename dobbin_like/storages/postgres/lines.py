@@ -42,10 +42,11 @@ _ALWAYS: Final = {"client_encoding": "UTF8"}
 
 # The statements are made for this isolation, and a standby has none that is higher. Where policies
 # hide rows, an error is better than what is left. Planning takes a quarter of a commit, and finds
-# the same plan each time.
+# the same plan each time. The server as well notices a machine that is gone without a word.
 _SESSION: Final = (
     "set default_transaction_isolation = 'read committed'; set row_security = off; "
-    "set plan_cache_mode = force_generic_plan"
+    "set plan_cache_mode = force_generic_plan; set tcp_keepalives_idle = 5; "
+    "set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3"
 )
 
 _FIRST_PAUSE_SECONDS: Final = 0.02
