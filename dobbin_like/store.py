@@ -287,7 +287,10 @@ class Store:
         if current is not None:
             if current is obj:
                 return
-            reason = "there is one already, which stays the root; change that one"
+            reason = (
+                "there is one already, which stays the root; change that one, and in a program "
+                "that runs again, set one only if db.root is None"
+            )
             raise RootError(reason)
         ref = ref_of(obj)
         if ref is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import io
 
 import pytest
 import transaction
@@ -17,6 +18,7 @@ from dobbin_like import (
     Persistent,
     PersistentCounter,
     PersistentDict,
+    PersistentFile,
     PersistentList,
     PersistentQueue,
     PersistentSet,
@@ -398,3 +400,11 @@ def test_the_repr_of_a_mixin_is_used(on_face):
         assert repr(cart) == "a named one"
 
     on_face(NamedCart(), check)
+
+
+@pytest.mark.parametrize("name", ["committed", "consumeFile", "truncate", "write", "writelines"])
+def test_what_a_blob_of_another_database_has_is_not_there(database, name):
+    database.set_root(PersistentDict(a=PersistentFile(io.BytesIO(b"a"))))
+    transaction.commit()
+    with pytest.raises(NoSuchAttributeError, match=f"PersistentStream has no {name}: "):
+        getattr(database.root["a"], name)

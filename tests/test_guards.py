@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import gc
 import json
 import pickle
 from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
@@ -488,3 +489,20 @@ def test_a_deep_chain_of_values_is_guarded(storing):
 def test_containers_in_shared_state_are_json(shared):
     box = shared({"a": OrderedDict(b=1), "c": Counter("x"), "d": defaultdict(list, e=[1])})
     assert json.loads(json.dumps(box.value)) == {"a": {"b": 1}, "c": {"x": 1}, "d": {"e": [1]}}
+
+
+def test_of_an_object_that_has_left_memory_the_error_says_how_to_have_it_again(database, again):
+    """It told of "an object oid 1", of which the program knows nothing."""
+    database.set_root(PersistentDict(box=Box([1])))
+    transaction.commit()
+    other = again()
+    kept = other.root["box"].value
+    with other.transaction() as root:
+        checkout(root)
+        del root["box"]
+    gc.collect()
+    with pytest.raises(
+        SharedValueError, match=r"has left memory, db\.get\(1\), which is in shared"
+    ):
+        kept.append(2)
+    assert kept == [1]

@@ -45,7 +45,12 @@ from dobbin_like import (
     is_changed,
     touch,
 )
-from dobbin_like.exc import NotPersistentError, NotStorableError, UnloadedClassError
+from dobbin_like.exc import (
+    NotPersistentError,
+    NotStorableError,
+    RenameError,
+    UnloadedClassError,
+)
 from dobbin_like.objects.codec.refused import culprit
 from dobbin_like.objects.values import lost_keys
 from tests.helpers.things import Thing
@@ -516,9 +521,12 @@ def test_a_class_that_still_derives_from_that_of_another_store_is_told_so(
         db = again(allow=allow)
         db.set_root(PersistentDict(n=Moved()))
         db.transaction_manager.commit()
-    thing = again(allow=allow).root["n"]
+    db = again(allow=allow)
+    thing = db.root["n"]
     with pytest.raises(UnloadedClassError, match="derive it from dobbin_like"):
         thing.title()
+    with pytest.raises(RenameError, match="derive it from dobbin_like"):
+        db.rename_class("dobbin_like.persistent.PersistentDict", f"{__name__}.OfZodb")
 
 
 def test_so_it_is_with_a_coroutine(refused, coroutine):

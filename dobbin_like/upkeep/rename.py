@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dobbin_like.exc import IntegrityError, RenameError
-from dobbin_like.exc.classes import NOT_NAMED
+from dobbin_like.exc.classes import FROM_ANOTHER_STORE, NOT_NAMED, OF_ANOTHER_STORE
 from dobbin_like.ids import Oid
 from dobbin_like.objects.codec.references import references
 from dobbin_like.objects.codec.stand_in import StandInMeta
@@ -133,6 +133,8 @@ def _remedy(reason: str) -> str:
         return "; import it before, or name it in allow"
     if reason == NOT_NAMED:
         return "; name it in allow"
+    if reason == OF_ANOTHER_STORE:
+        return f"; {FROM_ANOTHER_STORE}"
     if reason.startswith("importing "):
         return "; correct the module, or sys.path if it is elsewhere"
     return "; define it there, or give its right name" if " has no " in reason else ""

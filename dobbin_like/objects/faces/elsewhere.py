@@ -174,6 +174,7 @@ _NOT_SET: Final = f"a counter is not set, which would lose what others add; {_MO
 
 IN_COUNTERS: Final = {
     "add": _MORE,
+    "change": _MORE,
     "count": "value is the number",
     "dec": _MORE,
     "decr": _MORE,
@@ -228,9 +229,14 @@ _RANGE: Final = "items_range(start, end) goes over a range in either direction"
 
 IN_TREES: Final = {
     "append": "a tree has an order of its own; its keys or members are set or added",
+    "byValue": "sort what items() has, or keep a second tree by the values",
     "first": "min_item() is the first, max_item() the last",
+    "has_key": "use `key in tree`",
     "insert": "a tree has an order of its own; its keys or members are set or added",
     "irange": _RANGE,
+    "iteritems": f"iteration and items() load as they go; {_RANGE}",
+    "iterkeys": f"iteration and items() load as they go; {_RANGE}",
+    "itervalues": f"iteration and items() load as they go; {_RANGE}",
     "last": "min_item() is the first, max_item() the last",
     "maxKey": "max_item() is the last item, prev_item(key) the one before a key",
     "max_key": "max_item() is the last item, prev_item(key) the one before a key",

@@ -30,6 +30,18 @@ _OF_FILES: Final = dict.fromkeys(
 )
 """What only the file of a stream has."""
 
+_CHANGED: Final = (
+    "a stream that is stored does not change; let the attribute be a new PersistentFile(file)"
+)
+_OF_BLOBS: Final = {
+    "committed": "open() returns a file, which is read from the log; it has no name",
+    "consumeFile": _CHANGED,
+    "truncate": _CHANGED,
+    "write": _CHANGED,
+    "writelines": _CHANGED,
+}
+"""What streams and blobs elsewhere have."""
+
 _OF_STREAMS: Final = dict.fromkeys(
     (*_OF_FILES, "close", "closed", "open", "read", "seek", "tell"),
     "it is stored by the commit, and can be read from then on",
@@ -146,7 +158,7 @@ class PersistentStream(Persistent):
             return ref.jar.storage.read_stream(key, start, size)
 
     if not TYPE_CHECKING:  # Else type checkers would find no misspelt name.
-        __getattr__ = telling_getattr(_OF_FILES)
+        __getattr__ = telling_getattr({**_OF_FILES, **_OF_BLOBS})
 
 
 def _unpickled(data: bytes) -> PersistentFile:

@@ -83,8 +83,9 @@ def describe(ref: ObjectRef | None) -> str:
     if ref is None:
         return "an object"
     obj = ref()
-    name = "an object" if obj is None else type(obj).__name__
-    return f"{name} oid {ref.oid}"
+    if obj is None:
+        return f"an object that has left memory, db.get({ref.oid})"
+    return f"{type(obj).__name__} oid {ref.oid}"
 
 
 def is_elsewhere(ref: ObjectRef | None) -> bool:
