@@ -354,6 +354,67 @@ def test_the_blocks_of_tasks_are_others(kept, reopened, tmp_path):
         assert dict(new) == {"n": 1}
 
 
+def test_a_task_that_waits_in_a_block_keeps_other_tasks_of_its_thread_out(
+    kept: safe.Safe, reopened: Callable[..., dict[Any, Any]]
+) -> None:
+    """They took part in its block: each lost what the others had counted."""
+    uses: list[Callable[[], object]] = [
+        lambda: kept["n"],
+        lambda: kept.get("other"),
+        lambda: list(kept),
+        lambda: list(kept.values()),
+        lambda: len(kept),
+        lambda: kept.increment("n"),
+        lambda: kept.pop("n"),
+        lambda: kept.update(other=1),
+        lambda: kept.transaction().__enter__(),
+        kept.sync,
+    ]
+    kept["n"] = 0
+
+    async def count() -> None:
+        with kept.transaction():
+            kept["n"] += 1
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            kept["n"] += 1
+
+    async def use(use: Callable[[], object]) -> None:
+        with pytest.raises(BlockError, match="another task"):
+            use()
+        assert "another task" in repr(kept)
+
+    async def main() -> None:
+        await asyncio.gather(count(), *map(use, uses))
+        assert kept["n"] == 2
+        failed = await asyncio.gather(count(), count(), count(), return_exceptions=True)
+        assert [type(error) for error in failed] == [type(None), BlockError, BlockError]
+        assert kept["n"] == 4
+        with pytest.raises(TypeError, match="to_thread"):
+            async with kept.transaction():
+                pass
+
+    asyncio.run(main())
+    assert reopened() == {"n": 4}
+
+
+def test_a_block_around_a_loop_is_that_of_all_its_tasks(
+    kept: safe.Safe, reopened: Callable[..., dict[Any, Any]]
+) -> None:
+    async def store(key: str) -> None:
+        await asyncio.sleep(0)
+        with kept.transaction():
+            kept[key] = 1
+
+    async def main() -> None:
+        await asyncio.gather(store("a"), store("b"))
+
+    with kept.transaction():
+        asyncio.run(main())
+        assert reopened() == {}
+    assert reopened() == {"a": 1, "b": 1}
+
+
 def test_a_transaction_is_stored_at_its_end_for_all_others(kept, reopened):
     kept["a"] = 1
     with kept.transaction():

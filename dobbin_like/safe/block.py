@@ -48,6 +48,16 @@ class SafeBlock:
         finally:
             del self._entered[self._depth :]
 
+    async def __aenter__(self) -> NoReturn:
+        text = (
+            f"{self._path}: a block of a safe waits for others, and is none of tasks; put with "
+            "safe.transaction(): into a function, and await asyncio.to_thread(function)"
+        )
+        raise TypeError(text)
+
+    async def __aexit__(self, *_error: object) -> None:
+        """It is never called; Python looks for it first."""
+
     def end_left(self) -> None:
         """Take back what was done in it: an interrupt has kept it from its end."""
         interrupt = KeyboardInterrupt()

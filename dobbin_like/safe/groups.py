@@ -11,13 +11,13 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from transaction.interfaces import NoTransaction
 
 from dobbin_like.database import Database, store_of
-from dobbin_like.exc import ClosedError, LogMovedError, LogPackedError, SelfWaitError
-from dobbin_like.objects.values.here import out_of_block
+from dobbin_like.exc import BlockError, ClosedError, LogMovedError, LogPackedError, SelfWaitError
+from dobbin_like.objects.values.here import current_task, out_of_block
 from dobbin_like.persistent import checkout
 from dobbin_like.processes.interrupts import finish_despite_interrupts
 from dobbin_like.processes.left import was_left
@@ -38,6 +38,12 @@ else:
     from transaction import ThreadTransactionManager
 
 
+_OTHER_TASK: Final = (
+    "another task is in a block of this safe, in the same thread; leave out await in the block, "
+    "or call a function with the block in a thread, as asyncio.to_thread() does"
+)
+
+
 class Managers(ThreadTransactionManager):
     """A transaction manager for each thread, in explicit mode."""
 
@@ -54,8 +60,18 @@ class Group:
 
     def __init__(self, *, block: bool) -> None:
         self.block = block
+        task = current_task() if block else None
+        self._task = None if task is None else weakref.ref(task)
+        self.has_task = task is not None
         self.entered: list[weakref.ref[Any]] = []  # The blocks in it, the innermost last.
         self.undone: list[Callable[[], object]] = []
+
+    def is_of_other_task(self) -> bool:
+        """Tell whether the task that has begun it waits, and another one of its thread runs.
+
+        One that was begun out of all tasks is that of each task in it.
+        """
+        return self._task is not None and self._task() is not current_task()
 
 
 class _Local(threading.local):
@@ -71,14 +87,20 @@ class Groups:
         self._local = _Local()
         # A change was told that the path leads to another file, or to none.
         self.moved: bool = False
+        self.had_task: bool = False  # A block was in a task; else, readers need not ask.
 
     @property
     def current(self) -> Group | None:
-        """The transaction of the calling thread, None if it is in none."""
+        """The transaction of the calling thread, None if it is in none.
+
+        Raises BlockError if it is a block of another task.
+        """
         group = self._local.group
         if group is not None and group.entered:
             self._end_left(group)
-            return self._local.group
+            group = self._local.group
+            if group is not None and group.is_of_other_task():
+                raise BlockError(self._database.storage.path, _OTHER_TASK)
         return group
 
     def _end_left(self, group: Group) -> None:
@@ -98,6 +120,7 @@ class Groups:
         if self._local.group is not None:
             raise SelfWaitError(self._database.storage.path)
         group = Group(block=block)
+        self.had_task = self.had_task or group.has_task
         try:
             yield from self._run(group)
         except BaseException:

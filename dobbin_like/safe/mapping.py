@@ -9,7 +9,7 @@ from numbers import Number
 from typing import TYPE_CHECKING, Any, Final, Self, cast, overload
 
 from dobbin_like.database import Database, store_of
-from dobbin_like.exc import ClosedError, ObjectNotFound, SelfWaitError
+from dobbin_like.exc import BlockError, ClosedError, ObjectNotFound, SelfWaitError
 from dobbin_like.mistaken.attributes import fixed
 from dobbin_like.objects.values.here import keep_scope, out_of_block, scope_of_context
 from dobbin_like.processes.reopened import itself, new_token, reopened
@@ -141,7 +141,10 @@ class Safe(MutableMapping[_K, _V]):
 
     def __repr__(self) -> str:
         database = self._database
-        state = "closed" if database.closed else f"{len(self)} keys"
+        try:
+            state = "closed" if database.closed else f"{len(self)} keys"
+        except BlockError:
+            state = "in a block of another task"
         return f"<Safe {database.storage.path!r}: {state}>"
 
     # -- changing ------------------------------------------------------------------
@@ -239,7 +242,8 @@ class Safe(MutableMapping[_K, _V]):
         Raises:
             NotStorableError: At the end, if the class of a value must not be loaded.
             SelfWaitError: The thread is in a transaction of another safe on the same file.
-            BlockError: The block is entered twice, or left by another thread.
+            BlockError: The block is entered twice, or left by another thread; or another task
+                of the thread is in a block. Any access of this task raises it then.
         """
         return SafeBlock(self.path, self._block)
 
@@ -336,7 +340,9 @@ class Safe(MutableMapping[_K, _V]):
             self._root = self._find_root()
             if self._root is None:
                 return {}
-        if scope_of_context() is not None and self._groups.current is not None:
+        in_scope, groups = scope_of_context() is not None, self._groups
+        group = groups.current if in_scope or groups.had_task else None
+        if group is not None and in_scope:
             return self._items_of_group()
         return self._root
 
