@@ -70,6 +70,12 @@ class Key:
 class Items(list):
     pass
 
+class Row(list):
+    pass
+
+class Cell(list):
+    pass
+
 class Pairs(dict):
     pass
 
@@ -100,6 +106,8 @@ AFTER = {
         "class Items(list):\n    pass",
         "class Items(list):\n    def extend(self, _): raise ValueError('full')",
     ),
+    "Row": ("class Row(list)", "class Row(tuple)"),
+    "Cell": ("class Cell(list)", "class Cell(tuple)"),
     "Pairs": (
         "class Pairs(dict):\n    pass",
         "class Pairs(dict):\n    def __setitem__(self, *_): raise ValueError('full')",
@@ -119,6 +127,8 @@ MAKE = {
     "Named": lambda m: m.Named(),
     "Key": lambda m: m.Key(),
     "Items": lambda m: m.Items([1, 2]),
+    "Row": lambda m: m.Row([1, 2]),
+    "Cell": lambda m: m.Cell([1]),
     "Pairs": lambda m: m.Pairs(a=1),
     "Colour": lambda m: m.Colour.RED,
 }

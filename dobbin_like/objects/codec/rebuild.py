@@ -214,15 +214,11 @@ class _Pass(_Unpickler):  # type: ignore[misc]
 
     def load_append(self) -> None:
         item = self.stack.pop()
-        target = self.stack[-1]
-        self._try(partial(target.append, item), target)
+        self._try(partial(_append, self.stack[-1], item), self.stack[-1])
 
     def load_appends(self) -> None:
         items = self.pop_mark()
-        target = self.stack[-1]
-        extend = getattr(target, "extend", None)
-        for item in [items] if extend else items:
-            self._try(partial(extend or target.append, item), target)
+        self._try(partial(_extend, self.stack[-1], items), self.stack[-1])
 
     dispatch: ClassVar[dict[int, Any]] = {**_Unpickler.dispatch}
     for _name in "REDUCE NEWOBJ NEWOBJ_EX BUILD EMPTY_SET FROZENSET SETITEM SETITEMS".split():
@@ -231,6 +227,19 @@ class _Pass(_Unpickler):  # type: ignore[misc]
     dispatch[pickle.ADDITEMS[0]] = load_additems
     dispatch[pickle.APPEND[0]] = load_append
     dispatch[pickle.APPENDS[0]] = load_appends
+
+
+def _append(target: Any, item: Any) -> None:
+    target.append(item)
+
+
+def _extend(target: Any, items: list[Any]) -> None:
+    extend = getattr(target, "extend", None)
+    if extend:
+        extend(items)
+    else:
+        for item in items:
+            target.append(item)
 
 
 def _reason(error: Exception) -> str:
