@@ -193,6 +193,26 @@ def test_a_constructor_does_not_put_something_else_in_the_place_of_the_items(bas
     assert len(made) == 2
 
 
+PRIVATE = [
+    *((BTree, name) for name in ("_make", "_fill", "_chunks", "_stream")),
+    (BTreeSet, "_chunks"),
+    (PersistentCounter, "_value"),
+    (PersistentCounter, "_changes"),
+    (PersistentDict, "_items"),
+]
+
+
+@pytest.mark.parametrize(("base", "name"), PRIVATE)
+def test_a_private_name_of_a_collection_is_not_taken_by_a_class_or_its_mixin(base, name):
+    mixin = type("Mixin", (), {name: lambda _self: None})
+
+    with pytest.raises(ClassNotSupported, match=f"it defines {name}, "):
+        type(base)("Basket", (base,), {name: lambda _self: None, "__module__": __name__})
+    with pytest.raises(ClassNotSupported, match=f"it defines {name}, "):
+        type(base)("Basket", (mixin, base), {"__module__": __name__})
+    type(base)("Basket", (base, mixin), {"__module__": __name__})
+
+
 def test_the_root_of_a_tree_is_not_put_in_the_place_of_its_length():
     tree = BTree()
     checkout(tree)

@@ -54,6 +54,8 @@ class PersistentCounter(Persistent):
     _value = StoredAttribute("a number")
     _changes: int
 
+    _p_content = frozenset({"_value", "_changes"})
+
     def __new__(cls, /, *_args: Any, **_kwargs: Any) -> Self:
         self = super().__new__(cls)
         # The number of changes: a sum of 0 is a change too, unlike reading the value.

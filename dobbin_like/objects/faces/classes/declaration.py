@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from types import NoneType
 from typing import Any
@@ -44,17 +45,16 @@ def check_bases(cls: type) -> None:
 
 
 def check_names(cls: Any) -> None:
-    """Raise ClassNotSupported if the body has a name in which a base has its content or an option.
+    """Raise ClassNotSupported for a name in which a base has its content, an option or its own.
 
-    A property may stand for an option: it answers first, as its class wants it.
+    A mixin in front of the base counts as well, but for options. A property may stand for an
+    option: it answers first, as its class wants it.
     """
     body = own_dict(cls)
     if is_ours(body):
         return
     base = our_base(cls).__name__
-    for name in getattr(cls, "_p_content", frozenset()).intersection(body):
-        reason = f"it defines {name}, where a {base} has its content; take another name"
-        raise ClassNotSupported(cls.__name__, reason)
+    _check_private_names(cls, base)
     for name in getattr(cls, "_p_options", frozenset()).intersection(body):
         if not hasattr(type(body[name]), "__set__"):
             reason = (
@@ -71,6 +71,32 @@ def check_declaration(name: str, namespace: dict[str, Any]) -> None:
     reason = next(_objections(namespace), None)
     if reason is not None:
         raise ClassNotSupported(name, reason)
+
+
+def _check_private_names(cls: type, base: str) -> None:
+    for name in _theirs(cls):
+        reason = ""
+        if name in getattr(cls, "_p_content", frozenset()):
+            reason = f"it defines {name}, where a {base} has its content; take another name"
+        elif _is_private(name) and any(name in own_dict(each) for each in _ours(cls)):
+            reason = f"it defines {name}, which a {base} needs for itself; take another name"
+        if reason:
+            raise ClassNotSupported(cls.__name__, reason)
+
+
+def _theirs(cls: type) -> Iterator[str]:
+    """Yield the names that *cls* and its mixins define in front of its base of this package."""
+    for each in itertools.takewhile(lambda base: not is_ours(own_dict(base)), cls.__mro__):
+        yield from own_dict(each)
+
+
+def _ours(cls: type) -> Iterator[type]:
+    return (base for base in cls.__mro__ if is_ours(own_dict(base)))
+
+
+def _is_private(name: str) -> bool:
+    """Return whether *name* is no hook (_p_, _repr_html_) and none that ABCMeta sets."""
+    return name.startswith("_") and not name.startswith(("__", "_p_", "_abc_")) and name[-1] != "_"
 
 
 def is_ours(namespace: Mapping[str, Any]) -> bool:
