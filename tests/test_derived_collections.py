@@ -213,6 +213,15 @@ def test_a_private_name_of_a_collection_is_not_taken_by_a_class_or_its_mixin(bas
     type(base)("Basket", (base, mixin), {"__module__": __name__})
 
 
+def test_a_derived_set_may_define_how_the_results_of_its_operators_are_made():
+    class Basket(BTreeSet):
+        @classmethod
+        def _from_iterable(cls, items):
+            return sorted(items)
+
+    assert Basket([1, 2]) & {2} == [2]
+
+
 def test_the_root_of_a_tree_is_not_put_in_the_place_of_its_length():
     tree = BTree()
     checkout(tree)

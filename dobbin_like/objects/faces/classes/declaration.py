@@ -95,8 +95,9 @@ def _ours(cls: type) -> Iterator[type]:
 
 
 def _is_private(name: str) -> bool:
-    """Return whether *name* is no hook (_p_, _repr_html_) and none that ABCMeta sets."""
-    return name.startswith("_") and not name.startswith(("__", "_p_", "_abc_")) and name[-1] != "_"
+    """Return whether *name* is no hook, and none that ABCMeta sets."""
+    hook = name == "_from_iterable" or name.startswith("_p_") or name.endswith("_")
+    return name.startswith("_") and not hook and not name.startswith(("__", "_abc_"))
 
 
 def is_ours(namespace: Mapping[str, Any]) -> bool:
