@@ -62,7 +62,7 @@ class Group:
         self.block = block
         task = current_task() if block else None
         self._task = None if task is None else weakref.ref(task)
-        self.has_task = task is not None
+        self.has_task: bool = task is not None
         self.entered: list[weakref.ref[Any]] = []  # The blocks in it, the innermost last.
         self.undone: list[Callable[[], object]] = []
 

@@ -120,7 +120,8 @@ class Scope(Own):
         self.managers: dict[object, Any] = {}
         self.entered: list[Any] = []
         self.carrier: Any = (get_ident(), current_task())
-        self.is_shared = self.was_shared = is_shared
+        self.is_shared: bool = is_shared
+        self.was_shared: bool = is_shared
         self.executor: Any = None
         self.beside: list[weakref.ref[Any]] = []
         self._tell = tell
